@@ -1,0 +1,202 @@
+"""Columns of text -> token ids and their mask.
+
+Each column is tokenised apart; the fields are then joined, the longest shortened first until all
+fit. Padding and truncation of the packaged tokenizer are switched off before it is stored: some
+pad to 128 by themselves.
+"""
+
+from __future__ import annotations
+
+import reprlib
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Self
+
+import msgspec
+import numpy as np
+from msgspec import Struct
+from numpy.typing import NDArray
+from tokenizers import Tokenizer
+
+from automm_serve.cells import category_key, is_gap
+from automm_serve.tensors import BATCH, Axis, CellError, Table, Tensors, TensorSpec
+
+SHORTEST = 16
+"""Smallest padded length; the others are its doubles, up to the limit."""
+
+
+class TextProcessor(Struct, frozen=True, dict=True, tag="text", forbid_unknown_fields=True):
+    """Reads columns of text.
+
+    Attributes:
+        name: Begins the names of the tensors.
+        columns: In the order in which they are joined.
+        limit: Most tokens a row, special ones among them.
+        start: Ids before the first field, ``[CLS]``.
+        separator: Ids after a field that another follows, ``[SEP]``; none joins fields directly.
+        end: Ids after the last field.
+        pad: Id that fills a row up; its mask is 0.
+        tokenizer: The ``tokenizer.json`` of the `tokenizers` library.
+    """
+
+    name: str
+    columns: tuple[str, ...]
+    limit: int
+    start: tuple[int, ...]
+    separator: tuple[int, ...]
+    end: tuple[int, ...]
+    pad: int
+    tokenizer: msgspec.Raw
+
+    def __post_init__(self) -> None:
+        """Refuse what ``fit`` cannot have made; msgspec reports it with its place."""
+        if self._room < 1:
+            raise ValueError(f"a limit of {self.limit} tokens leaves no room for {self.columns}")
+
+    @classmethod
+    def fit(
+        cls,
+        name: str,
+        columns: Sequence[str],
+        tokenizer_json: str,
+        limit: int,
+        *,
+        insert_sep: bool = True,
+    ) -> Self:
+        """Take a tokenizer for these columns; the special ids are read off its own template.
+
+        Args:
+            name: Of the processor.
+            columns: Columns of text, in the order in which they are joined.
+            tokenizer_json: Content of a ``tokenizer.json``.
+            limit: Most tokens a row.
+            insert_sep: Put the tokenizer's separator between two fields.
+        """
+        tokenizer = Tokenizer.from_str(tokenizer_json)
+        pad = (tokenizer.padding or {}).get("pad_id")
+        tokenizer.no_padding()
+        tokenizer.no_truncation()
+        start, end = _template(tokenizer)
+        if pad is None:
+            names = ("[PAD]", "<pad>", "<|padding|>", "<|endoftext|>", "</s>")
+            found = (tokenizer.token_to_id(token) for token in names)
+            pad = next((id_ for id_ in found if id_ is not None), 0)
+        return cls(
+            name,
+            tuple(columns),
+            limit,
+            start,
+            end if insert_sep else (),
+            end,
+            pad,
+            msgspec.Raw(tokenizer.to_str().encode()),
+        )
+
+    def specs(self) -> tuple[TensorSpec, ...]:
+        """Name the tensors that ``transform`` fills."""
+        axis = Axis(f"{self.name}_length", self._sizes)
+        return (
+            TensorSpec(f"{self.name}_ids", "int32", (BATCH, axis)),
+            TensorSpec(f"{self.name}_mask", "int32", (BATCH, axis)),
+        )
+
+    def transform(self, table: Table) -> tuple[Tensors, list[CellError]]:
+        """Tokenise, shorten, join and pad.
+
+        Returns:
+            ``{name}_ids`` and ``{name}_mask`` int32 (rows, length), the mask 1 on tokens and 0 on
+            padding, the length one of the sizes of the axis; and the cells that are no text,
+            which stand there as empty.
+        """
+        errors: list[CellError] = []
+        fields = [self._tokenise(column, table[column], errors) for column in self.columns]
+        rows = [self._join(row) for row in zip(*fields, strict=True)]
+        longest = max(map(len, rows), default=0)
+        length = next(size for size in self._sizes if size >= longest)
+        ids = np.full((len(rows), length), self.pad, np.int32)
+        mask = np.zeros((len(rows), length), np.int32)
+        for i, row in enumerate(rows):
+            ids[i, : len(row)] = row
+            mask[i, : len(row)] = 1
+        return {f"{self.name}_ids": ids, f"{self.name}_mask": mask}, errors
+
+    def needs(self, tensors: Tensors) -> dict[str, NDArray[np.intp]]:
+        """Return the number of tokens of each row."""
+        return {f"{self.name}_length": tensors[f"{self.name}_mask"].sum(axis=1, dtype=np.intp)}
+
+    def _tokenise(
+        self, column: str, cells: Sequence[object], errors: list[CellError]
+    ) -> list[list[int]]:
+        texts = [""] * len(cells)
+        for row, cell in enumerate(cells):
+            if is_gap(cell):
+                continue
+            try:
+                texts[row] = category_key(cell)  # one spelling, so that a CSV file reads alike
+            except ValueError:
+                errors.append(CellError(row, column, f"{reprlib.repr(cell)} is not UTF-8 text"))
+        # A character is a token at most, and the longest word is a few: beyond that only the time
+        # of a hostile text is spent.
+        texts = [text[: 64 * self.limit] for text in texts]
+        encodings = self._live.encode_batch_fast(texts, add_special_tokens=False)
+        return [encoding.ids for encoding in encodings]
+
+    def _join(self, fields: Sequence[list[int]]) -> list[int]:
+        lengths = _fit_lengths([len(field) for field in fields], self._room)
+        row = list(self.start)
+        for i, (field, length) in enumerate(zip(fields, lengths, strict=True)):
+            row += self.separator if i else ()
+            row += field[:length]
+        row += self.end
+        return row
+
+    @property
+    def _room(self) -> int:
+        """Tokens that the fields of a row may have together."""
+        joints = len(self.separator) * (len(self.columns) - 1)
+        return self.limit - len(self.start) - joints - len(self.end)
+
+    @cached_property
+    def _sizes(self) -> tuple[int, ...]:
+        sizes = []
+        size = SHORTEST
+        while size < self.limit:
+            sizes.append(size)
+            size *= 2
+        return (*sizes, self.limit)
+
+    @cached_property
+    def _live(self) -> Tokenizer:
+        return Tokenizer.from_str(bytes(self.tokenizer).decode())
+
+
+def _template(tokenizer: Tokenizer) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """The ids that the tokenizer puts before and after one text."""
+    plain = tokenizer.encode("a", add_special_tokens=False).ids
+    framed = tokenizer.encode("a", add_special_tokens=True).ids
+    if not plain:
+        return (), ()
+    at = next(i for i in range(len(framed)) if framed[i : i + len(plain)] == plain)
+    return tuple(framed[:at]), tuple(framed[at + len(plain) :])
+
+
+def _fit_lengths(lengths: list[int], room: int) -> list[int]:
+    """Shorten the longest field, token by token in effect, until all fit together."""
+    if sum(lengths) <= room:
+        return lengths
+    # Every field keeps at most `cap`: the largest cap that fits, found from the shortest up.
+    left, cap = room, 0
+    ascending = sorted(lengths)
+    for i, length in enumerate(ascending):
+        share = left // (len(ascending) - i)
+        if length > share:
+            cap = share
+            break
+        left -= length
+    fitted = [min(length, cap) for length in lengths]
+    spare = room - sum(fitted)
+    for i, length in enumerate(lengths):  # the rest of the division goes to the first ones
+        if spare and length > fitted[i]:
+            fitted[i] += 1
+            spare -= 1
+    return fitted

@@ -1,0 +1,226 @@
+"""The only reader of tables: whatever a person has becomes columns of cells.
+
+``read_table`` takes a path of a file (CSV, TSV, JSON lines, JSON, Parquet), a DataFrame of pandas
+or Polars, an Arrow table, a list of records, or a mapping of columns.
+"""
+
+from __future__ import annotations
+
+import csv
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from automm_serve.cells import MISSING_WORDS, category_key, is_gap, to_number
+from automm_serve.errors import DataError, SchemaError
+from automm_serve.optional import require
+from automm_serve.tensors import FileTable, Table
+
+__all__ = [
+    "MISSING_WORDS",
+    "category_key",
+    "is_gap",
+    "read_table",
+    "to_number",
+    "under_root",
+]
+
+_LONGEST_PATH = 4096
+_PICTURE_SUFFIXES = frozenset(
+    {".png", ".jpg", ".jpeg", ".gif", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".ico"}
+)
+
+
+def read_table(source: object, image_root: str | Path | None = None) -> Table:
+    """Return the columns of any form of table; cells are not changed.
+
+    Args:
+        source: Path of a ``.csv``, ``.tsv``, ``.jsonl``, ``.ndjson``, ``.json`` or ``.parquet``
+            file; DataFrame; Arrow table; list of mappings; mapping of columns.
+        image_root: Folder that relative picture paths start from. The folder of the file where
+            the source is one, else the working directory.
+
+    Raises:
+        DataError: The file is not there or not a table, or the object is none.
+        SchemaError: Two columns have one name, or columns differ in length.
+    """
+    root = Path(image_root) if image_root is not None else None
+    if isinstance(source, str | Path):
+        return _read_file(Path(source), root)
+    if isinstance(source, FileTable):
+        return source if root is None else FileTable(source, root, source.untyped)
+    columns = _columns(source)
+    if root is None:
+        return columns
+    return FileTable({name: list(cells) for name, cells in columns.items()}, root)
+
+
+def under_root(table: Table, cells: Sequence[object]) -> list[object]:
+    """Return picture cells with relative paths joined to the folder of the table's file."""
+    root = getattr(table, "root", None)
+    if root is None:
+        return list(cells)
+    return [_join(root, cell) for cell in cells]
+
+
+def _join(root: Path, cell: object) -> object:
+    if isinstance(cell, list | tuple):
+        return [_join(root, part) for part in cell]
+    if isinstance(cell, Path):
+        return root / cell
+    if not isinstance(cell, str) or len(cell) > _LONGEST_PATH:  # longer: base64
+        return cell
+    parts = cell.split(";")
+    if all(Path(part.strip()).suffix.lower() in _PICTURE_SUFFIXES for part in parts):
+        return ";".join(str(root / part.strip()) for part in parts)
+    return cell
+
+
+def _columns(source: Any) -> Table:
+    """The columns of an object in memory, told by what it offers: its library is not imported."""
+    if isinstance(source, Mapping):
+        return _mapping(source)
+    if hasattr(source, "column_names") and hasattr(source, "column"):  # Arrow
+        _refuse_twins(source.column_names)
+        return {name: source.column(name).to_pylist() for name in source.column_names}
+    if hasattr(source, "columns") and hasattr(source, "shape"):  # pandas, Polars
+        names = [str(name) for name in source.columns]
+        _refuse_twins(names)
+        return {
+            name: source[column].to_list()
+            for name, column in zip(names, source.columns, strict=True)
+        }
+    if isinstance(source, Sequence) and not isinstance(source, str | bytes):
+        return _records(source, lambda row: f"row {row}")
+    raise DataError(
+        where="table",
+        what=f"{type(source).__name__} is not a table",
+        mend="Pass a path, a DataFrame, a list of records or a mapping of columns",
+    )
+
+
+def _mapping(source: Mapping[str, Any]) -> Table:
+    columns: dict[str, list[object]] = {}
+    for name, cells in source.items():
+        if isinstance(cells, str | bytes | Mapping) or not isinstance(cells, Iterable):
+            raise SchemaError(
+                where=f"column {name!r}",
+                what=f"{type(cells).__name__} is not a list of cells",
+                mend="Pass each column as a list; for one row, pass a list of one record",
+            )
+        columns[str(name)] = list(cells)
+    return columns
+
+
+def _records(records: Sequence[object], place: Callable[[int], str]) -> Table:
+    for row, record in enumerate(records):
+        if not isinstance(record, Mapping):
+            raise DataError(
+                where=place(row),
+                what=f"{type(record).__name__} is not a record",
+                mend="Write each row as names and values, {'column': cell, …}",
+            )
+    rows: Sequence[Mapping[str, object]] = records  # type: ignore[assignment]  # just checked
+    names = dict.fromkeys(name for record in rows for name in record)
+    return {name: [record.get(name) for record in rows] for name in names}
+
+
+def _refuse_twins(names: Iterable[str]) -> None:
+    twins = [name for name, count in Counter(names).items() if count > 1]
+    if twins:
+        raise SchemaError(
+            where="table",
+            what=f"more than one column is called {twins[0]!r}",
+            mend="Rename or drop the others",
+        )
+
+
+def _read_file(path: Path, root: Path | None) -> FileTable:
+    reader = _READERS.get(path.suffix.lower())
+    if reader is None:
+        raise DataError(
+            where=str(path),
+            what=f"{path.suffix or 'a file without suffix'} is not a kind of table that we read",
+            mend=f"Pass a file of one of these kinds: {', '.join(_READERS)}",
+        )
+    if not path.is_file():
+        raise DataError(
+            where=str(path), what="there is no such file", mend="Pass the path of a table"
+        )
+    columns = reader(path)
+    untyped = reader in (_read_csv, _read_tsv)
+    return FileTable(
+        {name: list(cells) for name, cells in columns.items()},
+        path.resolve().parent if root is None else root,
+        untyped,
+    )
+
+
+def _read_csv(path: Path, delimiter: str = ",") -> Table:
+    csv.field_size_limit(sys.maxsize)  # base64 pictures are longer than the default of 128 kB
+    # Bytes that are not UTF-8 become lone surrogates, and fail in their own row later.
+    with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
+        lines = csv.reader(file, delimiter=delimiter, strict=True)
+        try:
+            names = next(lines, [])
+            rows = [row for row in lines if row]
+        except csv.Error as error:
+            raise _not_a_table(path, f"line {lines.line_num}: {error}") from error
+    if not names or any("\0" in name for name in names):
+        raise _not_a_table(path, "it has no line of column names")
+    _refuse_twins(names)
+    for number, row in enumerate(rows):
+        if len(row) != len(names):
+            what = f"row {number} has {len(row)} cells, the header has {len(names)}"
+            raise _not_a_table(path, what)
+    return {name: [row[i] for row in rows] for i, name in enumerate(names)}
+
+
+def _read_tsv(path: Path) -> Table:
+    return _read_csv(path, "\t")
+
+
+def _read_jsonl(path: Path) -> Table:
+    records = []
+    for number, line in enumerate(path.read_bytes().splitlines(), start=1):
+        if line.strip():
+            try:
+                records.append(msgspec.json.decode(line))
+            except (msgspec.DecodeError, RecursionError) as error:
+                raise _not_a_table(path, f"line {number}: {error}") from error
+    return _records(records, lambda row: f"{path}, record {row}")
+
+
+def _read_json(path: Path) -> Table:
+    try:
+        return _columns(msgspec.json.decode(path.read_bytes()))
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise _not_a_table(path, str(error)) from error
+
+
+def _read_parquet(path: Path) -> Table:
+    parquet = require("pyarrow.parquet", purpose=f"reading {path}")
+    try:
+        # Not read_table: that needs the dataset module, and guesses partitions from the path.
+        return _columns(parquet.ParquetFile(path).read())
+    except (OSError, ValueError) as error:  # ArrowInvalid is a ValueError
+        raise _not_a_table(path, str(error)) from error
+
+
+def _not_a_table(path: Path, what: str) -> DataError:
+    return DataError(where=str(path), what=what, mend="Write the file anew, one record a row")
+
+
+_READERS: dict[str, Callable[[Path], Table]] = {
+    ".csv": _read_csv,
+    ".tsv": _read_tsv,
+    ".jsonl": _read_jsonl,
+    ".ndjson": _read_jsonl,
+    ".json": _read_json,
+    ".parquet": _read_parquet,
+    ".pq": _read_parquet,
+}
