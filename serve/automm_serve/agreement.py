@@ -8,7 +8,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from automm_serve.answers import AnyAnswer, ClassesAnswer, ValuesAnswer
-from automm_serve.cells import is_gap
 from automm_serve.manifest import ColumnParity, Where
 from automm_serve.schema import Column
 from automm_serve.tensors import Table
@@ -101,7 +100,6 @@ def _compare_words(
 ) -> tuple[float, int]:
     """The share of rows with other words, and the rows that are excused as ties."""
     pairs = list(zip(expected[column.name], found[column.name], strict=True))
-    # is_gap would take the class "NA" for a gap: here a gap is None, and equal to itself.
     other = [row for row, (e, f) in enumerate(pairs) if e != f]
     ties = 0
     if isinstance(answer, ClassesAnswer):
@@ -112,10 +110,10 @@ def _compare_words(
 
 def _is_tie(answer: ClassesAnswer, probabilities: object, found: object) -> bool:
     """The class that the other place chose is as probable here as the best one."""
-    if probabilities is None or is_gap(found) or found not in answer.classes:
+    if probabilities is None or found not in answer.classes:
         return False
     vector = np.asarray(probabilities, np.float64)
-    chosen = vector[answer.classes.index(found)]  # type: ignore[arg-type]  # tested to be in it
+    chosen = vector[answer.classes.index(found)]
     return bool(vector.max() - chosen <= 2 * RELATIVE)
 
 

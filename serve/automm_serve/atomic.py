@@ -13,9 +13,7 @@ from automm_serve.errors import ConfigError
 
 
 @contextmanager
-def write_folder(
-    path: str | Path, *, replace: bool = False, known_by: str = ""
-) -> Iterator[Path]:
+def write_folder(path: str | Path, *, replace: bool = False, known_by: str = "") -> Iterator[Path]:
     """Give a temporary sibling to write into; it takes the name when the block ends well.
 
     When the block raises, the sibling is removed and whatever stood under the name is untouched.
@@ -35,7 +33,7 @@ def write_folder(
     Raises:
         ConfigError: Something is in the way.
     """
-    target = Path(os.path.abspath(path))  # not resolve(): a link stands for its own place
+    target = Path(os.path.abspath(path))  # noqa: PTH100  # resolve() would follow a link
     _check_free(target, replace, known_by)
     target.parent.mkdir(parents=True, exist_ok=True)
     scratch = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".new", dir=target.parent))

@@ -75,9 +75,7 @@ class Bundle(Struct, frozen=True):
         return LocalPredictor(self.pipeline, sessions)
 
 
-def load(
-    path: str | Path, *, device: str = "auto", threads: int | None = None
-) -> LocalPredictor:
+def load(path: str | Path, *, device: str = "auto", threads: int | None = None) -> LocalPredictor:
     """Open a bundle and return what answers rows: ``Bundle.open(path).predictor()``.
 
     Raises:

@@ -1,4 +1,4 @@
-"""``bundle.json``: what a bundle holds, who made it, and what was checked. ``docs/bundle-format.md``."""
+"""``bundle.json``: what a bundle holds, who made it, what was checked (docs/bundle-format.md)."""
 
 from __future__ import annotations
 

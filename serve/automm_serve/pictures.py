@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import (
     BmpImagePlugin,
+    ExifTags,
     GifImagePlugin,
     IcoImagePlugin,
     Image,
@@ -62,18 +63,23 @@ def pictures_of(cell: object) -> list[object]:
     Raises:
         ValueError: The cell is no picture, nor a list of pictures.
     """
+    if isinstance(cell, np.ndarray) and cell.dtype.kind in "OU":  # a list, as pandas reads it
+        cell = cell.tolist()
     if isinstance(cell, list | tuple):
-        return [picture for part in cell for picture in pictures_of(part)]
+        return [picture for part in cell for picture in _pictures_of_one(part)]
+    return _pictures_of_one(cell)
+
+
+def _pictures_of_one(cell: object) -> list[object]:
     if isinstance(cell, Mapping):  # as the `datasets` library writes pictures to Parquet
-        return pictures_of(cell.get("bytes") or cell.get("path"))
-    if isinstance(cell, str) and not is_gap(cell):
-        return _split(cell)
-    if isinstance(cell, np.ndarray) and cell.dtype == object:
-        return pictures_of(cell.tolist())
+        content = cell.get("bytes")
+        cell = cell.get("path") if is_gap(content) else content
     if isinstance(cell, bytes | bytearray | memoryview | Path | Image.Image | np.ndarray):
-        return [cell]
+        return [cell]  # empty bytes too: they are a picture that cannot be decoded, not a gap
     if is_gap(cell):
         return []
+    if isinstance(cell, str):
+        return _split(cell)
     raise ValueError(f"{type(cell).__name__} is not a picture")
 
 
@@ -105,7 +111,7 @@ def decode_base64(text: str) -> bytes:
     """
     body = text.partition(",")[2] if text.startswith("data:") else text
     try:
-        return base64.b64decode(body, validate=True)
+        return base64.b64decode("".join(body.split()), validate=True)  # it may come in lines
     except (binascii.Error, ValueError):
         raise ValueError(f"{_shorten(text)} is neither a path nor base64") from None
 
@@ -137,7 +143,8 @@ def to_pixels(picture: object, height: int, width: int) -> NDArray[np.uint8]:
     except UnidentifiedImageError:  # its message is the address of our buffer
         raise ValueError(f"not a picture of a known kind ({', '.join(FORMATS)})") from None
     except Exception as error:  # decoders of hostile bytes raise whatever they stumble upon
-        raise ValueError(f"not a picture that can be decoded: {error}") from None
+        reason = str(error) or type(error).__name__
+        raise ValueError(f"not a picture that can be decoded: {reason}") from None
 
 
 def _open(content: bytes) -> Image.Image:
@@ -148,14 +155,17 @@ def _open(content: bytes) -> Image.Image:
 
 
 def _upright(image: Image.Image) -> Image.Image:
-    """RGB, turned as its EXIF says."""
-    return _plain(ImageOps.exif_transpose(image))
+    """RGB, turned as its EXIF says; the picture itself where it is so already: copies cost."""
+    turned = image.getexif().get(ExifTags.Base.Orientation, 1) != 1
+    return _plain(ImageOps.exif_transpose(image) if turned else image)
 
 
 def _plain(image: Image.Image) -> Image.Image:
     """RGB; what shines through a transparent picture is white, as on paper."""
     if image.mode in ("I;16", "I;16B", "I;16L", "I"):  # convert() would cut 16 bits off at 255
         image = Image.fromarray((np.asarray(image, np.uint32) >> 8).clip(0, 255).astype(np.uint8))
+    if image.mode == "RGB" and "transparency" not in image.info:
+        return image
     if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
         layer = image.convert("RGBA")
         white = Image.new("RGBA", layer.size, "white")
@@ -195,10 +205,11 @@ def _is_path(text: str) -> bool:
     """Base64 without a suffix is longer than any path, or it is not the name of a file."""
     if text.startswith("data:") or len(text) > _LONGEST_PATH:
         return False
-    return bool(Path(text).suffix) or _exists(Path(text))
+    return bool(Path(text).suffix) or is_file(Path(text))
 
 
-def _exists(path: Path) -> bool:
+def is_file(path: Path) -> bool:
+    """Tell whether a file is there; what cannot be the name of one is none."""
     try:
         return path.is_file()
     except (OSError, ValueError):  # name too long; a zero byte
@@ -210,7 +221,7 @@ def _read(path: Path) -> bytes:
         return path.read_bytes()
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise ValueError(f"{path}: {reason}") from None
+        raise ValueError(f"{_shorten(str(path))}: {reason}") from None
 
 
 def _shorten(text: str) -> str:

@@ -14,10 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import numpy as np
 
 from automm_serve.cells import MISSING_WORDS, category_key, is_gap, to_number
 from automm_serve.errors import DataError, SchemaError
 from automm_serve.optional import require
+from automm_serve.pictures import is_file
 from automm_serve.tensors import FileTable, Table
 
 __all__ = [
@@ -30,6 +32,8 @@ __all__ = [
 ]
 
 _LONGEST_PATH = 4096
+_SINGLE_PRECISION = frozenset({"float", "float32", "float[pyarrow]"})
+_BOM = b"\xef\xbb\xbf"
 _PICTURE_SUFFIXES = frozenset(
     {".png", ".jpg", ".jpeg", ".gif", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".ico"}
 )
@@ -68,16 +72,28 @@ def under_root(table: Table, cells: Sequence[object]) -> list[object]:
 
 
 def _join(root: Path, cell: object) -> object:
+    if isinstance(cell, np.ndarray) and cell.dtype.kind in "OU":  # a list, as pandas reads it
+        cell = cell.tolist()
     if isinstance(cell, list | tuple):
-        return [_join(root, part) for part in cell]
+        return [_join_one(root, part) for part in cell]
+    return _join_one(root, cell)
+
+
+def _join_one(root: Path, cell: object) -> object:
+    if isinstance(cell, Mapping) and isinstance(cell.get("path"), str):
+        return {**cell, "path": str(root / cell["path"])}
     if isinstance(cell, Path):
         return root / cell
     if not isinstance(cell, str) or len(cell) > _LONGEST_PATH:  # longer: base64
         return cell
-    parts = cell.split(";")
-    if all(Path(part.strip()).suffix.lower() in _PICTURE_SUFFIXES for part in parts):
-        return ";".join(str(root / part.strip()) for part in parts)
+    parts = [part.strip() for part in cell.split(";") if part.strip()]
+    if parts and all(_names_picture(root, part) for part in parts):
+        return ";".join(str(root / part) for part in parts)
     return cell
+
+
+def _names_picture(root: Path, text: str) -> bool:
+    return Path(text).suffix.lower() in _PICTURE_SUFFIXES or is_file(root / text)
 
 
 def _columns(source: Any) -> Table:
@@ -86,12 +102,12 @@ def _columns(source: Any) -> Table:
         return _mapping(source)
     if hasattr(source, "column_names") and hasattr(source, "column"):  # Arrow
         _refuse_twins(source.column_names)
-        return {name: source.column(name).to_pylist() for name in source.column_names}
+        return {name: _arrow_cells(source.column(name)) for name in source.column_names}
     if hasattr(source, "columns") and hasattr(source, "shape"):  # pandas, Polars
         names = [str(name) for name in source.columns]
         _refuse_twins(names)
         return {
-            name: source[column].to_list()
+            name: _cells(source[column].to_list(), source[column].dtype)
             for name, column in zip(names, source.columns, strict=True)
         }
     if isinstance(source, Sequence) and not isinstance(source, str | bytes):
@@ -112,8 +128,19 @@ def _mapping(source: Mapping[str, Any]) -> Table:
                 what=f"{type(cells).__name__} is not a list of cells",
                 mend="Pass each column as a list; for one row, pass a list of one record",
             )
-        columns[str(name)] = list(cells)
+        columns[str(name)] = _arrow_cells(cells) if hasattr(cells, "to_pylist") else list(cells)
     return columns
+
+
+def _arrow_cells(column: Any) -> list[object]:
+    return _cells(column.to_pylist(), column.type)
+
+
+def _cells(cells: list[Any], dtype: object) -> list[object]:
+    """Keep numbers of 32 bits such: 0.1 would be spelt 0.10000000149011612, and 0.1 in a file."""
+    if str(dtype).lower() not in _SINGLE_PRECISION:
+        return cells
+    return [cell if is_gap(cell) else np.float32(cell) for cell in cells]
 
 
 def _records(records: Sequence[object], place: Callable[[int], str]) -> Table:
@@ -126,7 +153,8 @@ def _records(records: Sequence[object], place: Callable[[int], str]) -> Table:
             )
     rows: Sequence[Mapping[str, object]] = records  # type: ignore[assignment]  # just checked
     names = dict.fromkeys(name for record in rows for name in record)
-    return {name: [record.get(name) for record in rows] for name in names}
+    _refuse_twins([str(name) for name in names])  # 1 and "1"
+    return {str(name): [record.get(name) for record in rows] for name in names}
 
 
 def _refuse_twins(names: Iterable[str]) -> None:
@@ -151,7 +179,10 @@ def _read_file(path: Path, root: Path | None) -> FileTable:
         raise DataError(
             where=str(path), what="there is no such file", mend="Pass the path of a table"
         )
-    columns = reader(path)
+    try:
+        columns = reader(path)
+    except OSError as error:
+        raise _not_a_table(path, error.strerror or str(error)) from error
     untyped = reader in (_read_csv, _read_tsv)
     return FileTable(
         {name: list(cells) for name, cells in columns.items()},
@@ -172,6 +203,9 @@ def _read_csv(path: Path, delimiter: str = ",") -> Table:
             raise _not_a_table(path, f"line {lines.line_num}: {error}") from error
     if not names or any("\0" in name for name in names):
         raise _not_a_table(path, "it has no line of column names")
+    for name in names:
+        if not name.isprintable() and any("\ud800" <= letter <= "\udfff" for letter in name):
+            raise _not_a_table(path, f"the column name {name!r} is not UTF-8")
     _refuse_twins(names)
     for number, row in enumerate(rows):
         if len(row) != len(names):
@@ -186,7 +220,7 @@ def _read_tsv(path: Path) -> Table:
 
 def _read_jsonl(path: Path) -> Table:
     records = []
-    for number, line in enumerate(path.read_bytes().splitlines(), start=1):
+    for number, line in enumerate(path.read_bytes().removeprefix(_BOM).splitlines(), start=1):
         if line.strip():
             try:
                 records.append(msgspec.json.decode(line))
@@ -197,7 +231,7 @@ def _read_jsonl(path: Path) -> Table:
 
 def _read_json(path: Path) -> Table:
     try:
-        return _columns(msgspec.json.decode(path.read_bytes()))
+        return _columns(msgspec.json.decode(path.read_bytes().removeprefix(_BOM)))
     except (msgspec.DecodeError, RecursionError) as error:
         raise _not_a_table(path, str(error)) from error
 
@@ -207,7 +241,7 @@ def _read_parquet(path: Path) -> Table:
     try:
         # Not read_table: that needs the dataset module, and guesses partitions from the path.
         return _columns(parquet.ParquetFile(path).read())
-    except (OSError, ValueError) as error:  # ArrowInvalid is a ValueError
+    except (OSError, ValueError, NotImplementedError) as error:  # ArrowInvalid is a ValueError
         raise _not_a_table(path, str(error)) from error
 
 

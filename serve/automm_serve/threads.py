@@ -14,11 +14,14 @@ from automm_serve.errors import ConfigError
 VARIABLE = "AUTOMM_THREADS"
 
 
-def thread_budget() -> int:
+def thread_budget(cgroup: Path = Path("/sys/fs/cgroup")) -> int:
     """Return how many threads this process may keep busy, at least 1.
 
     The least of the affinity mask and the quota of the control group; ``AUTOMM_THREADS`` in the
     environment stands above both.
+
+    Args:
+        cgroup: Where the control group of this process is mounted.
 
     Raises:
         ConfigError: The variable holds something else than a positive whole number.
@@ -32,7 +35,7 @@ def thread_budget() -> int:
                 mend="Set it to the number of threads, or unset it",
             )
         return int(wanted)
-    quota = _quota(Path("/sys/fs/cgroup"))
+    quota = _quota(cgroup)
     return max(1, min(_affinity(), quota) if quota else _affinity())
 
 

@@ -7,7 +7,6 @@ the same on both sides, because each is spelt as `automm_serve.cells` reads it.
 from __future__ import annotations
 
 import math
-import reprlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -17,7 +16,7 @@ from msgspec import Struct
 from numpy.typing import NDArray
 
 from automm_serve.answers import AnyAnswer
-from automm_serve.cells import category_key, is_gap, to_number
+from automm_serve.cells import category_key, is_gap, quote, to_number
 from automm_serve.manifest import FOLDER_NAME
 from automm_serve.pictures import decode_base64, encoded, pictures_of
 from automm_serve.schema import Kind, Schema
@@ -104,9 +103,7 @@ def to_wire(schema: Schema, table: Table) -> tuple[Tensors, list[CellError]]:
     return tensors, errors
 
 
-def from_wire(
-    schema: Schema, tensors: Tensors
-) -> tuple[dict[str, list[object]], list[CellError]]:
+def from_wire(schema: Schema, tensors: Tensors) -> tuple[dict[str, list[object]], list[CellError]]:
     """Return the table that a request holds; what is hostile in it is an error of its row.
 
     A column in none of the rows is absent from the table, so that ``Schema.conform`` can say so.
@@ -188,18 +185,18 @@ def _to_json(kind: Kind, cell: object) -> object:
         return to_number(cell) if kind == "number" else str(category_key(cell))
     except ValueError:
         wanted = _WANTED.get(kind, "UTF-8 text")
-        raise ValueError(f"{reprlib.repr(cell)} is not {wanted}") from None
+        raise ValueError(f"{quote(cell)} is not {wanted}") from None
 
 
-def _parse(text: object) -> dict[str, object]:
+def _parse(text: bytes) -> dict[str, object]:
     """The JSON object of a row.
 
     Raises:
         ValueError: It is none: malformed, 1e999, a lone surrogate, nested too deeply, not UTF-8.
     """
     try:
-        return msgspec.json.decode(text, type=dict[str, object])  # type: ignore[arg-type]  # bytes
-    except (ValueError, TypeError, RecursionError) as error:
+        return msgspec.json.decode(text, type=dict[str, object])
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"the row is not a JSON object: {error}") from None
 
 
@@ -235,10 +232,10 @@ def _pictures_in_json(cell: object) -> list[bytes]:
     if is_gap(cell):
         return []
     if not isinstance(cell, str):
-        raise ValueError(f"{reprlib.repr(cell)} is neither base64 nor a number of pictures")
+        raise ValueError(f"{quote(cell)} is neither base64 nor a number of pictures")
     try:
         return [decode_base64(cell)]
     except ValueError:
         raise ValueError(
-            f"{reprlib.repr(cell)} is not base64, and a server opens no path: send the bytes"
+            f"{quote(cell)} is not base64, and a server opens no path: send the bytes"
         ) from None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import reprlib
 from contextlib import suppress
 from functools import cached_property
 from typing import Self
@@ -10,7 +9,7 @@ from typing import Self
 import numpy as np
 from msgspec import Struct
 
-from automm_serve.cells import category_key, is_gap
+from automm_serve.cells import category_key, is_gap, quote
 from automm_serve.errors import DataError
 from automm_serve.schema import Column
 from automm_serve.tensors import CellError, FileTable, Table, Tensors
@@ -99,7 +98,7 @@ class ClassesAnswer(Struct, frozen=True, dict=True, tag="classes", forbid_unknow
                 what = (
                     "the label is missing"
                     if is_gap(cell)
-                    else (f"{reprlib.repr(cell)} is not one of the classes")
+                    else (f"{quote(cell)} is not one of the classes")
                 )
                 errors.append(CellError(row, self.label, what))
         return {"classes": codes}, errors
@@ -135,8 +134,9 @@ def _typed(found: dict[str, ClassName]) -> dict[str, ClassName]:
     if set(found) <= {"true", "false"}:
         return {key: key == "true" for key in found}
     try:
-        if any(key != category_key(int(key)) for key in found):  # 007 is a name
+        numbers: dict[str, ClassName] = {key: _plain(float(key)) for key in found}
+        if any(key != category_key(number) for key, number in numbers.items()):  # 007 is a name
             return found
     except ValueError:
         return found
-    return {key: int(key) for key in found}
+    return numbers

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import reprlib
 from typing import Self
 
 import numpy as np
 from msgspec import Struct
 
-from automm_serve.cells import as_floats
+from automm_serve.cells import as_floats, quote
 from automm_serve.errors import DataError
 from automm_serve.schema import Column
 from automm_serve.tensors import CellError, Table, Tensors
@@ -69,8 +68,7 @@ class ValuesAnswer(Struct, frozen=True, tag="values", forbid_unknown_fields=True
         cells = table[self.label]
         values, bad = as_floats(cells)
         errors = [
-            CellError(row, self.label, f"{reprlib.repr(cells[row])} is not a finite number")
-            for row in bad
+            CellError(row, self.label, f"{quote(cells[row])} is not a finite number") for row in bad
         ]
         gaps = sorted(set(np.flatnonzero(np.isnan(values)).tolist()) - set(bad))
         errors += [CellError(row, self.label, "the label is missing") for row in gaps]

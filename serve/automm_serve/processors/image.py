@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from threading import Lock
 from typing import Self, TypeAlias
 
 import numpy as np
@@ -114,6 +115,7 @@ class ImageProcessor(Struct, frozen=True, dict=True, tag="image", forbid_unknown
         rows = len(table[self.columns[0]])
         pixels = np.zeros((rows, self.images, self.height, self.width, 3), np.uint8)
         valid = np.zeros((rows, self.images), np.float32)
+        locks: dict[int, Lock] = {}  # a picture opened lazily may stand in many rows
 
         def fill(place: _Place) -> CellError | None:
             row, start, column = place
@@ -121,7 +123,8 @@ class ImageProcessor(Struct, frozen=True, dict=True, tag="image", forbid_unknown
             try:
                 found = pictures_of(table[column.name][row])[: column.images]
                 for slot, picture in enumerate(found, start):
-                    pixels[row, slot] = to_pixels(picture, self.height, self.width)
+                    with locks.setdefault(id(picture), Lock()):
+                        pixels[row, slot] = to_pixels(picture, self.height, self.width)
                     valid[row, slot] = 1
             except ValueError as error:
                 pixels[row, slots] = 0
@@ -158,8 +161,9 @@ def _most_pictures(cells: Sequence[object]) -> int:
 def _map(
     fill: Callable[[_Place], CellError | None], places: Sequence[_Place]
 ) -> list[CellError | None]:
-    threads = min(thread_budget(), len(places))
-    if threads <= 1:  # one picture alone is decoded sooner than a thread starts
+    # One picture alone is decoded sooner than a thread starts.
+    threads = min(thread_budget(), len(places)) if len(places) > 1 else 1
+    if threads == 1:
         return [fill(place) for place in places]
     with ThreadPoolExecutor(threads) as pool:
         return list(pool.map(fill, places))

@@ -6,7 +6,6 @@ Imputing, scaling and embedding are arithmetic, so the graph does them. What it 
 
 from __future__ import annotations
 
-import reprlib
 from collections import Counter
 from collections.abc import Sequence
 from functools import cached_property
@@ -16,7 +15,7 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
-from automm_serve.cells import as_floats, category_key, is_gap
+from automm_serve.cells import as_floats, category_key, is_gap, quote
 from automm_serve.tensors import BATCH, CellError, Table, Tensors, TensorSpec
 
 MISSING, UNSEEN, FIRST_KNOWN = 0, 1, 2
@@ -171,17 +170,23 @@ def _collect(name: str, cells: Sequence[object], least: int, most: int) -> Categ
 
 
 def _encode(cells: Sequence[object], known: dict[str, int]) -> tuple[NDArray[np.int32], list[int]]:
-    codes = np.full(len(cells), MISSING, np.int32)
+    codes: list[int] = []
     bad = []
+    read: dict[str, int] = {}  # the same words come again and again: spell each once
     for row, cell in enumerate(cells):
-        if is_gap(cell):
-            continue
-        try:
-            codes[row] = known.get(category_key(cell), UNSEEN)
-        except ValueError:
-            bad.append(row)
-    return codes, bad
+        code = read.get(cell) if type(cell) is str else None
+        if code is None:
+            try:
+                code = MISSING if is_gap(cell) else known.get(category_key(cell), UNSEEN)
+            except ValueError:
+                code = MISSING
+                bad.append(row)
+            else:
+                if type(cell) is str:
+                    read[cell] = code
+        codes.append(code)
+    return np.array(codes, np.int32), bad
 
 
 def _error(row: int, column: str, cells: Sequence[object], wanted: str) -> CellError:
-    return CellError(row, column, f"{reprlib.repr(cells[row])} is not {wanted}")
+    return CellError(row, column, f"{quote(cells[row])} is not {wanted}")

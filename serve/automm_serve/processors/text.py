@@ -7,7 +7,6 @@ pad to 128 by themselves.
 
 from __future__ import annotations
 
-import reprlib
 from collections.abc import Sequence
 from functools import cached_property
 from typing import Self
@@ -18,7 +17,7 @@ from msgspec import Struct
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
-from automm_serve.cells import category_key, is_gap
+from automm_serve.cells import category_key, is_gap, quote
 from automm_serve.tensors import BATCH, Axis, CellError, Table, Tensors, TensorSpec
 
 SHORTEST = 16
@@ -134,7 +133,7 @@ class TextProcessor(Struct, frozen=True, dict=True, tag="text", forbid_unknown_f
             try:
                 texts[row] = category_key(cell)  # one spelling, so that a CSV file reads alike
             except ValueError:
-                errors.append(CellError(row, column, f"{reprlib.repr(cell)} is not UTF-8 text"))
+                errors.append(CellError(row, column, f"{quote(cell)} is not UTF-8 text"))
         # A character is a token at most, and the longest word is a few: beyond that only the time
         # of a hostile text is spent.
         texts = [text[: 64 * self.limit] for text in texts]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 # The module exists only inside Triton's stub, which puts it beside our own package.
-import triton_python_backend_utils as pb_utils  # type: ignore[import-not-found]
+import triton_python_backend_utils as pb_utils
 
 from automm_serve.errors import ServerError
 from automm_serve.tensors import Tensors, TensorSpec
@@ -47,7 +47,9 @@ class BlsSession:
             )
         found: Tensors = {}
         for spec in self.outputs:
-            found[spec.name] = pb_utils.get_output_tensor_by_name(response, spec.name).as_numpy()
+            tensor = pb_utils.get_output_tensor_by_name(response, spec.name)
+            # A copy: the array lies in shared memory, which goes with the response.
+            found[spec.name] = tensor.as_numpy().copy()
         return found
 
     def close(self) -> None:

@@ -58,12 +58,17 @@ class OnnxRuntimeSession:
                 mend="Export the bundle again",
             )
 
-    def run(self, feed: Tensors) -> Tensors:
-        """Run the graph; ``feed`` may hold more than it reads."""
+    @property
+    def live(self) -> ort.InferenceSession:
+        """The session of ONNX Runtime itself."""
         if self._live is None:
             raise RuntimeError("the session is closed")
+        return self._live
+
+    def run(self, feed: Tensors) -> Tensors:
+        """Run the graph; ``feed`` may hold more than it reads."""
         names = [spec.name for spec in self.outputs]
-        found = self._live.run(names, {spec.name: feed[spec.name] for spec in self.inputs})
+        found = self.live.run(names, {spec.name: feed[spec.name] for spec in self.inputs})
         return dict(zip(names, found, strict=True))
 
     def close(self) -> None:

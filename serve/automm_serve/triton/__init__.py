@@ -16,3 +16,7 @@ IN_PROCESS = frozenset({"cpu", "gpu_rtx"})
 
 ROW, IMAGES, ROW_ERROR, PROGRAM = "row", "images", "row_error", "program"
 """Names on the wire: two inputs, the output beside the answer's columns, the request parameter."""
+
+BUNDLE, OTHER_BUNDLE = "bundle", "another bundle is served now"
+"""Request parameter with the hash that a client believes to ask, and how a refusal begins where
+another one is served: the client then reads the facts anew and asks again."""

@@ -195,7 +195,9 @@ def _standing(binary: Path, origin: str) -> ServerParts:
             what="there is no python3 on the PATH, without which Triton hangs while it loads",
             mend="Install Python with numpy, msgspec, pillow, tokenizers and onnxruntime",
         )
-    root = binary.resolve().parents[1] / "backends"
+    # A link on the PATH stands for the program; a tree of links stands for itself.
+    places = [path.parents[1] / "backends" for path in (binary.absolute(), binary.resolve())]
+    root = next((place for place in places if place.is_dir()), places[-1])
     if not (root / "python").is_dir():
         raise ServerError(
             where=origin,

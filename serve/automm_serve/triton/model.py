@@ -15,7 +15,7 @@ import msgspec
 import numpy as np
 
 # The module exists only inside Triton's stub, which puts it beside our own package.
-import triton_python_backend_utils as pb_utils  # type: ignore[import-not-found]
+import triton_python_backend_utils as pb_utils
 from numpy.typing import NDArray
 
 from automm_serve.cells import category_key
@@ -27,16 +27,23 @@ from automm_serve.sessions import Session
 from automm_serve.tensors import CellError, Table, concat_tables, count_rows
 from automm_serve.threads import thread_budget
 from automm_serve.triton import (
+    BUNDLE,
+    FACTS,
     GRAPHS,
     IMAGES,
     IN_PROCESS,
+    OTHER_BUNDLE,
     PROGRAM,
     ROW,
     ROW_ERROR,
     TARGET,
     THREADS,
 )
-from automm_serve.wire import GraphFacts, from_wire, text_tensor
+from automm_serve.wire import Facts, GraphFacts, from_wire, text_tensor
+
+
+class _OtherBundleError(ValueError):
+    """A request was written for another bundle: its sender would misread our answer."""
 
 
 class _Part(NamedTuple):
@@ -61,6 +68,7 @@ class TritonPythonModel:
         parameters = {k: v["string_value"] for k, v in config.get("parameters", {}).items()}
         folder = Path(args["model_repository"])
         pipeline = load_pipeline(folder / args["model_version"] / "pipeline.json")
+        self.bundle = msgspec.json.decode(parameters[FACTS], type=Facts).bundle
         graphs = msgspec.json.decode(parameters[GRAPHS], type=dict[str, GraphFacts])
         threads = int(parameters.get(THREADS, "0")) or thread_budget()
         in_process = parameters[TARGET] in IN_PROCESS
@@ -99,6 +107,9 @@ class TritonPythonModel:
         parameters = json.loads(request.parameters() or "{}")
         program = str(parameters.get(PROGRAM, "predict"))
         find_program(self.predictor.pipeline.programs, program)
+        meant = parameters.get(BUNDLE, self.bundle)
+        if meant != self.bundle:
+            raise _OtherBundleError(f"{OTHER_BUNDLE}: {self.bundle}, not {meant}")
         tensors = {}
         for name in (ROW, IMAGES):
             tensor = pb_utils.get_input_tensor_by_name(request, name)
@@ -181,7 +192,7 @@ def _to_tensor(column: Column, cells: Sequence[Any]) -> NDArray[Any]:
 
 
 def _refusal(error: Exception) -> pb_utils.InferenceResponse:
-    mistaken = isinstance(error, SchemaError | DataError | json.JSONDecodeError)
+    mistaken = isinstance(error, SchemaError | DataError | _OtherBundleError | json.JSONDecodeError)
     code = pb_utils.TritonError.INVALID_ARG if mistaken else pb_utils.TritonError.INTERNAL
     text = str(error) if mistaken else f"{type(error).__name__}: {error}"
     return pb_utils.InferenceResponse(error=pb_utils.TritonError(text, code))

@@ -1,0 +1,35 @@
+"""How commands print: tables for people to stdout, JSON on request, remarks to stderr."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Sequence
+
+import click
+import msgspec
+
+
+def print_json(value: object) -> None:
+    """Print a value as JSON; NaN becomes null."""
+    click.echo(msgspec.json.format(msgspec.json.encode(value), indent=2))
+
+
+def print_table(title: str, header: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Print a table as wide as the terminal, or as wide as it is where stdout is a file."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    click.echo(title)
+    table = Table(box=box.SIMPLE_HEAD)
+    for name in header:
+        table.add_column(name, overflow="fold")
+    for row in rows:
+        table.add_row(*map(Text, row))  # Text: a name may hold [brackets], which are no markup
+    Console(width=None if sys.stdout.isatty() else 160).print(table)
+
+
+def remark(text: str) -> None:
+    """Print a remark to stderr, where it does not mix with results."""
+    click.echo(text, err=True)

@@ -1,0 +1,76 @@
+"""The group of commands; the file of a command is imported when that command is asked for."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any, cast
+
+import click
+
+from automm_serve.errors import AutoMMError
+
+COMMANDS = {
+    "train": "automm.cli.train",
+    "predict": "automm.cli.predict",
+    "evaluate": "automm.cli.evaluate",
+    "export": "automm.cli.export",
+    "verify": "automm.cli.verify",
+    "serve": "automm.cli.serve",
+    "info": "automm.cli.info",
+    "triton": "automm.cli.triton",
+    "weights": "automm.cli.weights",
+    "doctor": "automm.cli.doctor",
+}
+"""Name -> the module whose ``command`` it is."""
+
+SUMMARIES = {
+    "train": "Train a predictor on a table.",
+    "predict": "Answer the rows of a table.",
+    "evaluate": "Score a model on a table with labels.",
+    "export": "Write a predictor as an offline bundle.",
+    "verify": "Check a bundle: every file, every golden answer.",
+    "serve": "Serve a bundle with Triton.",
+    "info": "Say what a table, a model or a server holds.",
+    "triton": "Install the server.",
+    "weights": "Install pretrained weights.",
+    "doctor": "Say what this machine can run, and what is missing.",
+}
+"""The lines of `automm --help`. They stand here so that it need not import ten files."""
+
+
+class _Group(click.Group):
+    """Prints our own errors without a traceback, exit code 1; a bug keeps its traceback."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        module = COMMANDS.get(cmd_name)
+        return cast(click.Command, import_module(module).command) if module else None
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(SUMMARIES.items()))
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except AutoMMError as error:
+            raise click.ClickException(str(error)) from error
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="automm-edge", prog_name="automm")
+def main() -> None:
+    """Train multimodal predictors, export them as offline bundles, serve them with Triton.
+
+    \b
+    Example:
+        automm train rows.csv --label price --out predictor
+        automm export predictor --out bundle
+        automm predict bundle new.csv
+    """  # noqa: D301  # click wants the character
+
+
+if __name__ == "__main__":
+    main()

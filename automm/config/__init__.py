@@ -1,0 +1,1 @@
+"""What a training run is told: typed structs, presets made of them, and a user's overrides."""

@@ -1,0 +1,136 @@
+"""A user's ``hyperparameters`` -> the configuration changed: dotted keys, near names, types."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, TypeAlias
+
+import msgspec
+
+from automm.config.schema import Config
+from automm_serve.errors import ConfigError, near_name
+
+Hyperparameters: TypeAlias = Mapping[str, object] | Sequence[str] | str | None
+"""``{"optim.lr": 1e-4}``, ``["optim.lr=1e-4"]`` or ``"optim.lr=1e-4 env.batch_size=32"``."""
+
+RENAMED = {
+    "optimization.learning_rate": "optim.lr",
+    "env.eval_batch_size_ratio": "env.inference_batch_size_ratio",
+    "data.categorical.minimum_cat_count": "model.ft_transformer.minimum_cat_count",
+    "data.categorical.maximum_num_cat": "model.ft_transformer.maximum_num_cat",
+    "model.ft_transformer.n_blocks": "model.ft_transformer.num_blocks",
+    "model.ft_transformer.attention_n_heads": "model.ft_transformer.attention_num_heads",
+    "model.ft_transformer.ffn_d_hidden": "model.ft_transformer.ffn_hidden_size",
+    "model.ft_transformer.d_token": "model.ft_transformer.token_dim",
+    "model.timm_image.max_img_num_per_col": "model.timm_image.max_image_num_per_column",
+    "model.fusion_mlp.drop_rate": "model.fusion_mlp.dropout",
+    "model.fusion_mlp.weight": "model.fusion_mlp.aux_loss_weight",
+}
+"""AutoGluon's names -> ours where they differ, and its names before 1.3; other ``optimization.*`` keys lose their stem."""
+
+
+def override(config: Config, hyperparameters: Hyperparameters) -> Config:
+    """Return the configuration with these settings changed.
+
+    Raises:
+        ConfigError: A key is unknown (the nearest one is offered) or a value does not fit it.
+    """
+    for key, value in pairs(hyperparameters):
+        config = _set(config, _today(key), value)
+    return config
+
+
+def pairs(hyperparameters: Hyperparameters) -> Iterator[tuple[str, object]]:
+    """Yield key and value of every form that a user may write; nested dicts are walked."""
+    if hyperparameters is None:
+        return
+    if isinstance(hyperparameters, str):
+        hyperparameters = shlex.split(hyperparameters)
+    if isinstance(hyperparameters, Mapping):
+        for key, value in hyperparameters.items():
+            if isinstance(value, Mapping):
+                yield from pairs({f"{key}.{inner}": cell for inner, cell in value.items()})
+            else:
+                yield str(key), _plain(value)
+        return
+    for item in hyperparameters:
+        key, equals, text = str(item).partition("=")
+        if not equals:
+            raise ConfigError(
+                where=f"hyperparameter {item!r}",
+                what="it has no '='",
+                mend="Write KEY=VALUE, such as optim.lr=1e-4",
+            )
+        yield key.strip(), _parse(text.strip())
+
+
+def keys_of(config: Config) -> list[str]:
+    """Return every key that can be set, such as ``optim.lr``."""
+    return list(_leaves(config, ""))
+
+
+def _leaves(section: msgspec.Struct, stem: str) -> Iterator[str]:
+    for field in section.__struct_fields__:
+        value = getattr(section, field)
+        if isinstance(value, msgspec.Struct):
+            yield from _leaves(value, f"{stem}{field}.")
+        else:
+            yield f"{stem}{field}"
+
+
+def _today(key: str) -> str:
+    if key in RENAMED:
+        return RENAMED[key]
+    head, _, rest = key.partition(".")
+    return f"optim.{rest}" if head == "optimization" else key
+
+
+def _set(config: Config, key: str, value: object) -> Config:
+    tree: dict[str, Any] = msgspec.to_builtins(config)
+    *path, leaf = key.split(".")
+    known = keys_of(config)
+    is_other = key.startswith("model.other.") and len(path) == 3
+    if key not in known and not is_other:
+        near = near_name(key, known)
+        raise ConfigError(
+            where=f"hyperparameter {key!r}",
+            what="there is no such setting" + (f", but there is {near!r}" if near else ""),
+            mend=f"Choose one of {', '.join(_neighbours(key, known))}",
+        )
+    section = tree
+    for name in path:
+        section = section.setdefault(name, {})
+    if isinstance(section.get(leaf), list | tuple) and isinstance(value, str):
+        value = [_parse(part) for part in value.strip("[]").split(",") if part]
+    section[leaf] = str(value) if leaf == "precision" else value
+    try:
+        return msgspec.convert(tree, Config, strict=False)
+    except msgspec.ValidationError as error:
+        raise ConfigError(
+            where=f"hyperparameter {key!r}",
+            what=f"{value!r} does not fit: {str(error).split(' - at')[0]}",
+            mend="Give a value of that kind",
+        ) from error
+
+
+def _neighbours(key: str, known: list[str]) -> list[str]:
+    """The settings of the section that the key names, or else the sections."""
+    stem = key.rpartition(".")[0]
+    siblings = [name for name in known if name.rpartition(".")[0] == stem]
+    return siblings or sorted({f"{name.rpartition('.')[0]}.*" for name in known})
+
+
+def _parse(text: str) -> object:
+    if text in ("None", "none"):
+        return None
+    try:
+        return msgspec.json.decode(text)
+    except msgspec.DecodeError:
+        return _plain({"True": True, "False": False}.get(text, text))
+
+
+def _plain(value: object) -> object:
+    if value in ("None", "none"):
+        return None
+    return list(value) if isinstance(value, tuple) else value

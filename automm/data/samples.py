@@ -1,0 +1,38 @@
+"""Rows that stay with a trained predictor, so that an export needs no other data."""
+
+from __future__ import annotations
+
+from automm_serve.cells import is_gap
+from automm_serve.schema import Schema
+from automm_serve.tensors import Table, count_rows, take_rows
+
+GOLDEN = 16
+CALIBRATION = 64
+
+
+def golden_rows(table: Table, schema: Schema) -> Table:
+    """Return 16 rows, among them for each column a row where it is missing, if there is one."""
+    chosen: dict[int, None] = {}
+    for column in schema.columns:
+        cells = table[column.name]
+        if not any(is_gap(cells[row]) for row in chosen):
+            gap = next((row for row, cell in enumerate(cells) if is_gap(cell)), None)
+            if gap is not None and len(chosen) < GOLDEN // 2:  # whole rows must stand beside
+                chosen[gap] = None
+    for row in _spread(count_rows(table), GOLDEN):
+        if len(chosen) < GOLDEN:
+            chosen[row] = None
+    return _columns(table, schema, sorted(chosen))
+
+
+def calibration_rows(table: Table, schema: Schema) -> Table:
+    """Return at most 64 rows, spread over the table."""
+    return _columns(table, schema, _spread(count_rows(table), CALIBRATION))
+
+
+def _columns(table: Table, schema: Schema, rows: list[int]) -> Table:
+    return take_rows({c.name: table[c.name] for c in schema.columns}, rows)
+
+
+def _spread(rows: int, count: int) -> list[int]:
+    return sorted({i * rows // count for i in range(count)}) if rows else []

@@ -1,0 +1,183 @@
+"""A trained predictor as a folder: JSON and safetensors, all that loading needs, no pickle.
+
+    predictor.json        what was asked and what came out: label, metrics, reasons, summary
+    pipeline.json         schema, processors with their tokenizers, programs
+    config.json           settings of the run
+    model.safetensors     weights
+    backbones/<encoder>/config.json    architectures, so that no package and no hub is asked
+    rows/golden.jsonl     rows for ``export``: golden ones, and those to compare on
+    rows/calibration.jsonl
+"""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+from msgspec import Struct
+from safetensors import SafetensorError
+from safetensors.torch import load_model, save_model
+
+from automm.config.schema import Config, EncoderOptions
+from automm.data.infer import ColumnReason
+from automm.models.encoders import options_of
+from automm.models.encoders.base import Encoder
+from automm.models.fused import FusedModel
+from automm.tasks import find_task
+from automm.training.fit import FitSummary, Trained
+from automm_serve.atomic import write_folder
+from automm_serve.errors import BundleError
+from automm_serve.golden import read_rows, write_rows
+from automm_serve.pipeline import Pipeline, dump_pipeline, load_pipeline
+
+T = TypeVar("T")
+
+FORMAT = 1
+"""Version that this release writes; it reads this one and every earlier one."""
+
+RECORD = "predictor.json"
+
+
+class Record(Struct, frozen=True, kw_only=True):
+    """What is known of a trained predictor beside its pipeline and weights.
+
+    Attributes:
+        format: Version of the folder.
+        made_by: Release that trained it.
+        label: Column that was learned.
+        eval_metric: Default of ``evaluate``.
+        validation_metric: What the best state was chosen by.
+        reasons: What each column was taken for, and why.
+        data_sha256: Of the training cells.
+        summary: How training went.
+    """
+
+    format: int = FORMAT
+    made_by: str
+    label: str
+    eval_metric: str
+    validation_metric: str
+    reasons: tuple[ColumnReason, ...]
+    data_sha256: str = ""
+    summary: FitSummary
+
+
+class Saved(Struct, frozen=True):
+    """What a folder holds."""
+
+    record: Record
+    trained: Trained
+
+
+def release() -> str:
+    """Return the version of this distribution."""
+    return version("automm-edge")
+
+
+def write_predictor(saved: Saved, path: Path, *, replace: bool = False) -> None:
+    """Write the folder, whole or not at all.
+
+    Raises:
+        ConfigError: Something else is there.
+    """
+    trained = saved.trained
+    with write_folder(path, replace=replace, known_by=RECORD) as folder:
+        (folder / RECORD).write_bytes(_pretty(saved.record))
+        (folder / "pipeline.json").write_bytes(dump_pipeline(trained.pipeline))
+        (folder / "config.json").write_bytes(_pretty(trained.config))
+        weights = folder / "model.safetensors"
+        save_model(trained.model, str(weights))
+        weights.chmod((folder / RECORD).stat().st_mode)  # safetensors lets only the owner read
+        for name, encoder in trained.model.encoders.items():
+            assert isinstance(encoder, Encoder)
+            if encoder.backbone is not None:
+                file = folder / "backbones" / name / "config.json"
+                file.parent.mkdir(parents=True)
+                file.write_bytes(_pretty(encoder.backbone))
+        for name, rows in (("golden", trained.golden), ("calibration", trained.calibration)):
+            write_rows(folder / "rows" / f"{name}.jsonl", trained.pipeline.schema, rows)
+
+
+def read_predictor(path: Path) -> Saved:
+    """Read the folder; no network is asked, and nothing of what trained it need be installed.
+
+    Raises:
+        BundleError: It is damaged, foreign, or written by a later release.
+    """
+    record = _read(path / RECORD, Record)
+    if record.format > FORMAT:
+        raise BundleError(
+            where=str(path),
+            what=f"it has format {record.format}, this release reads up to {FORMAT}",
+            mend="Upgrade with",
+            command="pip install --upgrade automm-edge",
+        )
+    pipeline = load_pipeline(path / "pipeline.json")
+    config = _read(path / "config.json", Config)
+    model = _build(path, pipeline, config)
+    schema = pipeline.schema
+    return Saved(
+        record,
+        Trained(
+            config,
+            pipeline,
+            model,
+            record.summary,
+            read_rows(path / "rows" / "golden.jsonl", schema),
+            read_rows(path / "rows" / "calibration.jsonl", schema),
+        ),
+    )
+
+
+def _build(path: Path, pipeline: Pipeline, config: Config) -> FusedModel:
+    """Make the architecture from the folder alone, and put the weights in."""
+    task = find_task(pipeline.problem_type)
+    answer = pipeline.programs["predict"].answer
+    model = task.model(pipeline.processors, answer, _from_folder(path, pipeline, config))
+    file = path / "model.safetensors"
+    try:
+        load_model(model, str(file))
+    except (OSError, RuntimeError, SafetensorError) as error:
+        raise _damaged(file, error) from error
+    return model.eval()
+
+
+def _from_folder(path: Path, pipeline: Pipeline, config: Config) -> Config:
+    """The settings with every checkpoint replaced by the architecture that lies in the folder."""
+    own: dict[str, EncoderOptions] = {}
+    other: dict[str, dict[str, Any]] = dict(config.model.other)
+    for processor in pipeline.processors:
+        name = processor.name
+        folder = path / "backbones" / name
+        changes: dict[str, Any] = {"pretrained": False}
+        if folder.is_dir():
+            changes["checkpoint_name"] = str(folder.resolve())
+        if hasattr(config.model, name):
+            own[name] = msgspec.structs.replace(options_of(config, name), **changes)
+        else:
+            other[name] = other.get(name, {}) | changes
+    model = msgspec.structs.replace(config.model, other=other, **own)
+    return msgspec.structs.replace(config, model=model)
+
+
+def _pretty(content: object) -> bytes:
+    return msgspec.json.format(msgspec.json.encode(content), indent=2) + b"\n"
+
+
+def _read(file: Path, kind: type[T]) -> T:
+    try:
+        return msgspec.json.decode(file.read_bytes(), type=kind)
+    except (OSError, msgspec.DecodeError, RecursionError) as error:
+        raise _damaged(file, error) from error
+
+
+def _damaged(file: Path, error: Exception) -> BundleError:
+    missing = isinstance(error, FileNotFoundError)
+    return BundleError(
+        where=str(file),
+        what="there is no such file" if missing else str(error).splitlines()[0],
+        mend="Pass the folder of a trained predictor" if missing else "Take the folder from its "
+        "source again, or train it anew",
+    )

@@ -1,0 +1,32 @@
+"""Tasks: one entry for each kind of problem that can be trained."""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+from automm.tasks.base import Task
+from automm_serve.errors import ConfigError, near_name
+
+TASKS = {
+    "binary": "automm.tasks.binary",
+    "multiclass": "automm.tasks.multiclass",
+    "regression": "automm.tasks.regression",
+}
+"""Problem type -> the module whose ``TASK`` it is."""
+
+
+def find_task(problem_type: str) -> Task:
+    """Return the task of a problem type.
+
+    Raises:
+        ConfigError: There is no such problem type.
+    """
+    if problem_type not in TASKS:
+        near = near_name(problem_type, TASKS)
+        raise ConfigError(
+            where=f"problem_type {problem_type!r}",
+            what="there is no such problem type" + (f", but there is {near!r}" if near else ""),
+            mend=f"Choose one of {', '.join(TASKS)}",
+        )
+    task: Task = import_module(TASKS[problem_type]).TASK
+    return task

@@ -1,0 +1,69 @@
+"""What a task is, and what the tasks over one fused model have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from torch import Tensor
+
+from automm.config.schema import Config
+from automm.models.fused import FusedGraph, FusedModel
+from automm_export.graph import Graph
+from automm_serve.answers import AnyAnswer, EmbeddingAnswer
+from automm_serve.pipeline import Program, Step
+from automm_serve.processors import AnyProcessor
+from automm_serve.tensors import Table
+
+GRAPH = "predict"
+"""Name of the one graph that answers all programs."""
+
+
+class Batch(NamedTuple):
+    """Some rows of a training table.
+
+    Attributes:
+        tensors: What the processors made of them.
+        targets: What the answer's ``encode`` made of their labels.
+    """
+
+    tensors: dict[str, Tensor]
+    targets: dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Task:
+    """A kind of problem as functions.
+
+    Attributes:
+        answer: Label name and training rows -> the codec of the label.
+        model: Processors, answer, configuration -> the model, which gives logits.
+        loss: Model output of a batch -> named losses; training minimises their sum.
+        serve: Model, processors, answer -> graphs and programs that answer rows.
+        metrics: Those shown after training; the first one is the default.
+    """
+
+    answer: Callable[[str, Table], AnyAnswer]
+    model: Callable[[Sequence[AnyProcessor], AnyAnswer, Config], FusedModel]
+    loss: Callable[[FusedModel, Batch, Config], dict[str, Tensor]]
+    serve: Callable[
+        [FusedModel, Sequence[AnyProcessor], AnyAnswer],
+        tuple[dict[str, Graph], dict[str, Program]],
+    ]
+    metrics: tuple[str, ...]
+
+
+def serve_fused(
+    model: FusedModel, processors: Sequence[AnyProcessor], answer: AnyAnswer
+) -> tuple[dict[str, Graph], dict[str, Program]]:
+    """Serve one graph under two programs: the answer, and the features."""
+    names = tuple(processor.name for processor in processors)
+    steps = (Step(GRAPH),)
+    return (
+        {GRAPH: FusedGraph(model, processors, answer)},
+        {
+            "predict": Program(names, steps, answer),
+            "embed": Program(names, steps, EmbeddingAnswer(model.out_dim)),
+        },
+    )

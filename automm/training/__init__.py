@@ -1,0 +1,1 @@
+"""The training loop: a list of steps in ``fit``, Lightning under it."""

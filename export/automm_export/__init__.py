@@ -1,0 +1,1 @@
+"""From trained graphs to a bundle: torch -> ONNX -> parity -> configurations -> disk."""

@@ -1,0 +1,194 @@
+"""A ``Graph`` -> an ONNX file that has the names, axes and versions that servers in use take.
+
+The order is what was found to hold: ``torch.export.export`` with dynamic dims, then
+``torch.onnx.export`` of that program with the dims given again, so that their names survive.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import onnx
+import torch
+from torch import Tensor, nn
+from torch.export import Dim
+
+from automm_export.graph import Graph
+from automm_serve.errors import ExportError
+from automm_serve.tensors import Axis, Tensors, TensorSpec
+
+OPSET = 20  # 17 to 22 answer alike; from 23 on the Attention operator appears, which few take
+IR_VERSION = 9  # ONNX Runtime 1.17 to 1.32 load it; the exporter's 10 is refused by 1.17
+MAX_BATCH = 1024
+LARGEST_FILE = 2_000_000_000
+"""Bytes of weights; a protobuf message holds 2 GB, beyond them they lie in a file beside it."""
+
+ELEMENT_TYPES = {
+    "float32": onnx.TensorProto.FLOAT,
+    "int32": onnx.TensorProto.INT32,
+    "int64": onnx.TensorProto.INT64,
+    "uint8": onnx.TensorProto.UINT8,
+}
+
+
+def to_onnx(name: str, graph: Graph, example: Tensors, path: Path) -> None:
+    """Write a graph as ONNX, and check that the file says what the graph says.
+
+    Args:
+        name: Of the graph, for messages.
+        graph: In evaluation mode, on the CPU.
+        example: A feed of two rows or more, with no axis that varies of size 0 or 1: torch would
+            take such a size for a constant.
+        path: Of the file. Weights beyond 2 GB lie beside it in ``{path.name}.data``.
+
+    Raises:
+        ExportError: Torch cannot export it, or the file has other names, types or axes.
+    """
+    try:
+        program = _export(graph.eval(), example)
+    except Exception as error:  # torch raises anything here
+        raise ExportError(
+            where=f"graph {name!r}",
+            what=f"torch cannot export it: {error}",
+            mend="Choose another encoder, or report this with the settings of the predictor",
+        ) from error
+    weights = sum(t.numel() * t.element_size() for t in graph.state_dict().values())
+    program.save(str(path), external_data=weights > LARGEST_FILE)
+    model = onnx.load(str(path), load_external_data=False)
+    strip_metadata(model)
+    refuse_dropout(name, model)
+    check_signature(name, model, graph)
+    model.ir_version = IR_VERSION  # last: each rewrite may set its own
+    path.write_bytes(model.SerializeToString(deterministic=True))
+
+
+def strip_metadata(model: onnx.ModelProto) -> bool:
+    """Take out what the exporter notes down of this machine; return whether there was any.
+
+    Stack traces name files of this machine, and differ from run to run; the fields of IR version
+    10 that they lie in must go before 9 is written, too. The version of torch tells a CPU build
+    from a CUDA build, which give the same graph: it stands in ``bundle.json``.
+    """
+    parts = [model, model.graph, *model.graph.node, *model.graph.initializer]
+    parts += [*model.graph.value_info, *model.graph.input, *model.graph.output]
+    for graph in _subgraphs(model.graph):
+        parts += [graph, *graph.node, *graph.value_info]
+    for function in model.functions:
+        parts += [function, *function.node]
+    changed = bool(model.producer_version)
+    model.ClearField("producer_version")
+    for part in parts:
+        for field in ("metadata_props", "doc_string"):
+            if getattr(part, field, None):
+                part.ClearField(field)
+                changed = True
+    return changed
+
+
+def refuse_dropout(name: str, model: onnx.ModelProto) -> None:
+    """Refuse a graph that was exported in training mode.
+
+    Raises:
+        ExportError: It has a Dropout node.
+    """
+    if any(node.op_type == "Dropout" for node in model.graph.node):
+        raise ExportError(
+            where=f"graph {name!r}",
+            what="a Dropout is left in it, so that it was exported in training mode",
+            mend="Call eval() in the module that calls train() in its forward",
+        )
+
+
+def check_signature(name: str, model: onnx.ModelProto, graph: Graph) -> None:
+    """Compare names, types and axes of the file with the specs; each axis must have its name.
+
+    Raises:
+        ExportError: Something differs, as an axis does that became a constant.
+    """
+    for side, found, wanted in (
+        ("input", model.graph.input, graph.inputs),
+        ("output", model.graph.output, graph.outputs),
+    ):
+        there = {value.name: _described(value) for value in found}
+        expected = {spec.name: _expected(spec) for spec in wanted}
+        if there != expected:
+            raise ExportError(
+                where=f"graph {name!r}",
+                what=f"its {side}s are {there} in ONNX and should be {expected}",
+                mend="Take sizes from tensor.shape in its forward; len() and int() freeze them",
+            )
+
+
+class _Ordered(nn.Module):
+    """The outputs as a tuple in the order of the specs: a dict has the order of its making."""
+
+    def __init__(self, graph: Graph) -> None:
+        super().__init__()
+        self._names = [spec.name for spec in graph.outputs]
+        self.inner = graph  # not "graph": torch.fx has an attribute of that name
+
+    def forward(self, tensors: dict[str, Tensor]) -> tuple[Tensor, ...]:
+        found = self.inner(tensors)
+        return tuple(found[name] for name in self._names)
+
+
+def _export(graph: Graph, example: Tensors) -> torch.onnx.ONNXProgram:
+    dims: dict[str, Any] = {"batch": Dim("batch", min=1, max=MAX_BATCH)}
+    for spec in graph.inputs:
+        for axis in spec.shape:
+            if isinstance(axis, Axis) and axis.sizes:
+                dims.setdefault(axis.name, Dim(axis.name, min=1, max=axis.sizes[-1]))
+    shapes = {
+        "tensors": {
+            spec.name: {
+                i: dims[axis.name] for i, axis in enumerate(spec.shape) if isinstance(axis, Axis)
+            }
+            for spec in graph.inputs
+        }
+    }
+    feed = {"tensors": {spec.name: torch.as_tensor(example[spec.name]) for spec in graph.inputs}}
+    # The exporter warns of its own deprecations, and that two inputs share an axis, as they should.
+    with torch.no_grad(), warnings.catch_warnings(action="ignore"):
+        exported = torch.export.export(
+            _Ordered(graph), (), kwargs=feed, dynamic_shapes=shapes, strict=False
+        )
+        program = torch.onnx.export(
+            exported,
+            (),
+            None,
+            kwargs=feed,
+            dynamo=True,
+            opset_version=OPSET,
+            dynamic_shapes=shapes,
+            input_names=[spec.name for spec in graph.inputs],
+            output_names=[spec.name for spec in graph.outputs],
+            verbose=False,  # its progress is not ASCII, and goes to stdout
+        )
+    if program is None:
+        raise RuntimeError("torch.onnx.export gave nothing")
+    return program
+
+
+def _described(value: onnx.ValueInfoProto) -> tuple[int, tuple[int | str, ...]]:
+    tensor = value.type.tensor_type
+    return tensor.elem_type, tuple(
+        dim.dim_param if dim.HasField("dim_param") else dim.dim_value for dim in tensor.shape.dim
+    )
+
+
+def _expected(spec: TensorSpec) -> tuple[int, tuple[int | str, ...]]:
+    return ELEMENT_TYPES[spec.dtype], tuple(
+        axis.name if isinstance(axis, Axis) else axis for axis in spec.shape
+    )
+
+
+def _subgraphs(graph: onnx.GraphProto) -> Iterator[onnx.GraphProto]:
+    for node in graph.node:
+        for attribute in node.attribute:
+            for inner in (attribute.g, *attribute.graphs):
+                if inner.node:
+                    yield inner
+                    yield from _subgraphs(inner)

@@ -1,0 +1,36 @@
+"""Where a bundle can be served: one entry, in one file, each."""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+from automm_export.targets.target import Target
+from automm_serve.errors import ConfigError, near_name
+
+__all__ = ["DEFAULT", "TARGETS", "Target", "find_target"]
+
+TARGETS = {
+    "cpu_ort": "automm_export.targets.cpu_ort",
+    "cpu": "automm_export.targets.cpu",
+}
+"""Name -> the module whose ``TARGET`` it is."""
+
+DEFAULT = "cpu_ort"
+"""Is ``config.pbtxt`` itself, so that a stock container loads the folder as it is."""
+
+
+def find_target(name: str) -> Target:
+    """Return a target by its name.
+
+    Raises:
+        ConfigError: There is none of that name.
+    """
+    if name not in TARGETS:
+        near = near_name(name, TARGETS)
+        raise ConfigError(
+            where=f"target {name!r}",
+            what="there is no such target" + (f", but there is {near!r}" if near else ""),
+            mend=f"Choose among {', '.join(TARGETS)}",
+        )
+    target: Target = import_module(TARGETS[name]).TARGET
+    return target

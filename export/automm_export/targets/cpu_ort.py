@@ -1,0 +1,12 @@
+"""Triton's ONNX Runtime backend on the CPU: what a stock container loads without being told."""
+
+from __future__ import annotations
+
+from automm_export.targets.target import Target
+
+TARGET = Target(
+    name="cpu_ort",
+    graph_platform="onnxruntime_onnx",
+    # The backend would count the cores of the host, blind to the quota of its container.
+    graph_parameters=(("intra_op_thread_count", "1"), ("inter_op_thread_count", "1")),
+)

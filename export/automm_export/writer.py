@@ -1,0 +1,156 @@
+"""The bundle on disk: which file lies where. ``docs/bundle-format.md`` draws it."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from automm_export.targets import DEFAULT, Target
+from automm_export.triton_config import (
+    add_row_warmup,
+    graph_config,
+    public_config,
+    write_config,
+)
+from automm_serve.bundle import PRECISION
+from automm_serve.manifest import (
+    MANIFEST,
+    REPOSITORY,
+    FileFacts,
+    GraphFiles,
+    Made,
+    Manifest,
+    encode_manifest,
+)
+from automm_serve.pipeline import Pipeline, dump_pipeline
+from automm_serve.tensors import TensorSpec
+from automm_serve.triton import MODEL_PY
+from automm_serve.verify import file_digest, files_in
+from automm_serve.wire import Facts
+
+VERSIONS = ("automm-edge", "torch", "onnx", "onnxscript", "onnxruntime", "numpy", "tokenizers",
+            "pillow")  # fmt: skip
+"""Packages that have a say in the content of a bundle, or in its answers."""
+
+
+def write_graph(
+    bundle: Path,
+    name: str,
+    inputs: tuple[TensorSpec, ...],
+    outputs: tuple[TensorSpec, ...],
+    write: Callable[[Path], None],
+) -> GraphFiles:
+    """Let ``write`` make the ONNX file, and name its folder after what it holds.
+
+    Args:
+        bundle: Its folder.
+        name: Model and graph, ``NAME__predict``; the hash of the content is added, so that on a
+            server an old NAME never meets a new graph.
+        inputs: Of the graph.
+        outputs: Of the graph.
+        write: Is given the path of ``model.onnx``; what it lays beside belongs to the graph too.
+    """
+    scratch = bundle / REPOSITORY / name
+    (scratch / "1").mkdir(parents=True)
+    write(scratch / "1" / "model.onnx")
+    model = f"{name}__{_digest_folder(scratch / '1')[:8]}"
+    scratch.rename(scratch.with_name(model))
+    return GraphFiles(model, inputs, outputs, {PRECISION: f"{REPOSITORY}/{model}/1/model.onnx"})
+
+
+def write_pipeline(bundle: Path, pipeline: Pipeline) -> str:
+    """Write ``pipeline.json`` and the one line of code, and return the path of the former."""
+    path = f"{REPOSITORY}/{pipeline.name}/1/pipeline.json"
+    (bundle / path).parent.mkdir(parents=True)
+    (bundle / path).write_bytes(dump_pipeline(pipeline) + b"\n")
+    (bundle / path).with_name("model.py").write_text(MODEL_PY, encoding="utf-8", newline="\n")
+    return path
+
+
+def content_digest(bundle: Path, pipeline: str, graphs: Mapping[str, GraphFiles]) -> str:
+    """Return the hash of what answers: the pipeline, and each graph with its weights."""
+    lines = [f"pipeline {file_digest(bundle / pipeline)}"]
+    for name, graph in sorted(graphs.items()):
+        lines.append(f"{name} {_digest_folder(bundle / REPOSITORY / graph.model / '1')}")
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
+def write_targets(
+    bundle: Path,
+    facts: Facts,
+    graphs: Mapping[str, GraphFiles],
+    targets: Sequence[Target],
+    warmup: Sequence[bytes],
+) -> None:
+    """Write the configurations of NAME and of the graphs, for each target.
+
+    Args:
+        bundle: Its folder.
+        facts: That a client reads from NAME's configuration.
+        graphs: That NAME runs or calls.
+        targets: Each gets a ``configs/<target>.pbtxt``; the default is ``config.pbtxt`` too.
+        warmup: JSON rows that NAME answers before it is ready, where it can.
+    """
+    repository = bundle / REPOSITORY
+    files = _write_warmup(repository / facts.name / "warmup", warmup)
+    for target in targets:
+        config = public_config(facts, graphs, target)
+        if target.in_process:
+            add_row_warmup(config, files)
+        for path in _config_paths(repository / facts.name, target):
+            write_config(config, path)
+        for graph in graphs.values() if target.graph_platform else ():
+            for path in _config_paths(repository / graph.model, target):
+                write_config(graph_config(graph, target), path)
+
+
+def write_manifest(bundle: Path, manifest: Manifest) -> None:
+    """Write ``bundle.json``; it has the facts of every other file, and its own digest."""
+    (bundle / MANIFEST).write_bytes(encode_manifest(manifest))
+
+
+def list_files(bundle: Path) -> dict[str, FileFacts]:
+    """Return size and digest of every file but the manifest."""
+    return {
+        name: FileFacts(file_digest(bundle / name), (bundle / name).stat().st_size)
+        for name in files_in(bundle)
+        if name != MANIFEST
+    }
+
+
+def describe_maker(data_sha256: str) -> Made:
+    """Return who makes the bundle; ``SOURCE_DATE_EPOCH`` makes it the same twice."""
+    epoch = os.environ.get("SOURCE_DATE_EPOCH", "")
+    moment = datetime.fromtimestamp(int(epoch), UTC) if epoch.isdecimal() else datetime.now(UTC)
+    versions = {"python": platform.python_version()}
+    for package in VERSIONS:
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:  # run from a source tree that was not installed
+            continue
+    system = f"{sys.platform} {platform.machine()}"
+    return Made(moment.isoformat(timespec="seconds"), system, versions, data_sha256)
+
+
+def _write_warmup(folder: Path, rows: Sequence[bytes]) -> list[str]:
+    """Rows in wire form: four bytes of length, then the JSON."""
+    folder.mkdir(parents=True)
+    for number, row in enumerate(rows):
+        (folder / f"row{number}").write_bytes(len(row).to_bytes(4, "little") + row)
+    return [f"row{number}" for number in range(len(rows))]
+
+
+def _config_paths(model: Path, target: Target) -> list[Path]:
+    paths = [model / "configs" / f"{target.name}.pbtxt"]
+    return [*paths, model / "config.pbtxt"] if target.name == DEFAULT else paths
+
+
+def _digest_folder(folder: Path) -> str:
+    names = "\n".join(f"{name} {file_digest(folder / name)}" for name in files_in(folder))
+    return hashlib.sha256(names.encode()).hexdigest()

@@ -1,0 +1,1 @@
+from automm_serve.triton.model import TritonPythonModel  # noqa: F401
