@@ -42,7 +42,7 @@ emoji-seeds: setup  ## the table of docs/results/emoji.md: fused against each mo
 	@$(PY) -m benchmarks.emoji_modalities
 
 regen: setup  ## write anew what is generated and committed; tests compare it
-	@$(PY) scripts/regen.py
+	@$(PY) -m scripts.regen_formats
 
 docs: setup  ## run the README's code, check every link between pages
 	@$(PY) -m pytest -q tests/test_readme.py tests/test_docs.py

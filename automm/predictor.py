@@ -284,7 +284,7 @@ class MultiModalPredictor(Predicts):
     def model_size(self) -> float:
         """Size of weights and buffers in MB (1e6 bytes)."""
         tensors = self._fitted().trained.model.state_dict().values()
-        return sum(tensor.nbytes for tensor in tensors) / 1e6
+        return float(sum(tensor.nbytes for tensor in tensors)) / 1e6
 
     def _configure(self, presets: str | None, hyperparameters: Hyperparameters) -> Config:
         config = find_preset(presets or self._presets)

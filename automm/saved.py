@@ -1,12 +1,12 @@
 """A trained predictor as a folder: JSON and safetensors, all that loading needs, no pickle.
 
-    predictor.json        what was asked and what came out: label, metrics, reasons, summary
-    pipeline.json         schema, processors with their tokenizers, programs
-    config.json           settings of the run
-    model.safetensors     weights
-    backbones/<encoder>/config.json    architectures, so that no package and no hub is asked
-    rows/golden.jsonl     rows for ``export``: golden ones, and those to compare on
-    rows/calibration.jsonl
+- ``predictor.json``: what was asked and what came out: label, metrics, reasons, summary
+- ``pipeline.json``: schema, processors with their tokenizers, programs
+- ``config.json``: settings of the run
+- ``model.safetensors``: weights
+- ``backbones/<encoder>/config.json``: architectures, so that no package and no hub is asked
+- ``rows/golden.jsonl``, ``rows/calibration.jsonl``: rows that ``export`` takes along, and those
+  that it compares on
 """
 
 from __future__ import annotations
@@ -178,6 +178,7 @@ def _damaged(file: Path, error: Exception) -> BundleError:
     return BundleError(
         where=str(file),
         what="there is no such file" if missing else str(error).splitlines()[0],
-        mend="Pass the folder of a trained predictor" if missing else "Take the folder from its "
-        "source again, or train it anew",
+        mend="Pass the folder of a trained predictor"
+        if missing
+        else "Take the folder from its source again, or train it anew",
     )

@@ -15,7 +15,7 @@ from automm_serve.processors import AnyProcessor, Processor
 from automm_serve.schema import Column
 from automm_serve.tensors import Axis, Table, take_rows
 
-_NEAR: dict[str, float] = {"rtol": 1e-4, "atol": 1e-5}
+_NEAR: dict[str, Any] = {"rtol": 1e-4, "atol": 1e-5}
 """Batches of other sizes are computed in another order, so float32 differs in its last digits."""
 
 

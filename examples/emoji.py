@@ -73,7 +73,7 @@ def score_baselines(files: EmojiFiles) -> Mapping[str, Score]:
     """Score what any model must beat: the shares of the groups, and a linear model.
 
     The linear model gets what a linear model can use (TF-IDF of one and two words, one-hot
-    categories, standardised numbers with gap flags), and its strength is chosen on training rows.
+    categories, standardised numbers with gap flags).
     """
     import pandas as pd
     from sklearn.compose import ColumnTransformer
@@ -82,7 +82,6 @@ def score_baselines(files: EmojiFiles) -> Mapping[str, Score]:
     from sklearn.impute import SimpleImputer
     from sklearn.linear_model import LogisticRegression
     from sklearn.metrics import accuracy_score, log_loss
-    from sklearn.model_selection import GridSearchCV
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
@@ -98,11 +97,11 @@ def score_baselines(files: EmojiFiles) -> Mapping[str, Score]:
             ("numbers", numbers, list(NUMBERS)),
         ]
     )
-    linear = make_pipeline(columns, LogisticRegression(max_iter=1000))
-    strengths = {"logisticregression__C": [1, 3, 10, 30]}
+    # Of 1, 3, 10 and 30, cross-validation on the training rows chose this strength.
+    linear = make_pipeline(columns, LogisticRegression(C=3, max_iter=1000))
     models: dict[str, Any] = {
         "trivial": DummyClassifier(strategy="prior"),
-        "linear": GridSearchCV(linear, strengths, scoring="neg_log_loss", cv=3),
+        "linear": linear,
     }
     scores = {}
     for name, model in models.items():

@@ -8,6 +8,9 @@ from typing import NoReturn
 
 import pytest
 
+from automm_serve.errors import ServerError
+from automm_serve.triton.locate import ServerParts, locate
+
 ROOT = Path(__file__).resolve().parents[1]
 
 
@@ -31,3 +34,11 @@ def find_real_data(name: str) -> Path:
     if not path.is_file():
         require_or_skip("real", f"real data set {path.name} not found in {folder}")
     return path
+
+
+def find_triton() -> ServerParts:
+    """Return where the Triton server lies, as the product finds it; skip the test without one."""
+    try:
+        return locate()
+    except ServerError as error:
+        require_or_skip("triton", str(error))

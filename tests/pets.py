@@ -30,7 +30,7 @@ def pets(rows: int = 90, seed: int = 0) -> dict[str, list[object]]:
             picture(COLOURS[kind], seed=row + 999, size=(20, 31)) if chance.random() > 0.4 else None
         )
         table["title"].append(f"the {WORDS[kind]} one" if chance.random() > 0.3 else None)
-        table["story"].append(" ".join(chance.choices(WORDS[kind].split() + ["a", "of"], k=6)))
+        table["story"].append(" ".join(chance.choices([*WORDS[kind].split(), "a", "of"], k=6)))
         table["weight"].append(weight if chance.random() > 0.2 else None)
         table["age"].append(chance.randint(1, 15) + chance.random())
         table["city"].append(chance.choice(["Rome", "Oslo", "Lima"]) if row % 7 else None)

@@ -17,9 +17,9 @@ def make_text_model(folder: Path, *, mean_pooling: bool = False) -> Path:
     from tokenizers.normalizers import BertNormalizer
     from tokenizers.pre_tokenizers import BertPreTokenizer
     from tokenizers.processors import TemplateProcessing
+    from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
     from automm.models.encoders import hf_text  # first: it makes transformers importable
-    from transformers import BertConfig, BertModel, PreTrainedTokenizerFast
 
     assert hf_text.KINDS == ("text",)
     letters = [*"abcdefghijklmnopqrstuvwxyz", *(f"##{c}" for c in "abcdefghijklmnopqrstuvwxyz")]

@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 
 @click.command(
     epilog="\b\nExample:\n  automm train rows.csv --label price --out predictor\n"
-    "  automm train rows.parquet --label kind --set optim.max_epochs=2 --column-type zip=categorical"
+    "  automm train rows.csv --label kind --set optim.max_epochs=2 --column-type zip=categorical"
 )
 @click.argument("data")
 @click.option("--label", required=True, metavar="COL", help="The column to predict.")
-@click.option("--out", metavar="DIR", help="Folder to save to; one in AutoMMModels where not given.")
+@click.option("--out", metavar="DIR", help="Folder to save to; one in AutoMMModels otherwise.")
 @click.option("--preset", metavar="NAME", help="edge where not given.")
 @click.option("--problem-type", metavar="TYPE", help="binary, multiclass or regression.")
 @click.option("--eval-metric", metavar="NAME", help="What to choose the best state by.")
@@ -66,7 +66,7 @@ def command(
             data,
             tuning_data=tuning_data,
             time_limit=time_limit,
-            hyperparameters=[*settings, *([f"env.accelerator={device}"] if device != "auto" else [])],
+            hyperparameters=[f"env.accelerator={device}", *settings],
             column_types=_pairs(column_types),
             image_root=image_root,
             seed=seed,

@@ -27,7 +27,8 @@ RENAMED = {
     "model.fusion_mlp.drop_rate": "model.fusion_mlp.dropout",
     "model.fusion_mlp.weight": "model.fusion_mlp.aux_loss_weight",
 }
-"""AutoGluon's names -> ours where they differ, and its names before 1.3; other ``optimization.*`` keys lose their stem."""
+"""AutoGluon's names -> ours where they differ, and its names before 1.3; of other
+``optimization.*`` keys the stem becomes ``optim``."""
 
 
 def override(config: Config, hyperparameters: Hyperparameters) -> Config:

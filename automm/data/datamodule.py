@@ -7,9 +7,9 @@ from collections.abc import Iterator
 import numpy as np
 from torch.utils.data import DataLoader
 
-from automm.training.lightning import LightningDataModule
 from automm.data.rows import Rows, like_lengths
 from automm.tasks.base import Batch
+from automm.training.lightning import LightningDataModule
 
 
 class TrainingData(LightningDataModule):

@@ -208,5 +208,3 @@ def _blank(tensor: torch.Tensor, rows: torch.Tensor, gap: torch.Tensor) -> torch
     filled[window] = gap[window]
     shape = (-1, *(1,) * (tensor.dim() - 1))
     return torch.where(rows.to(tensor.device).reshape(shape), filled, tensor)
-
-

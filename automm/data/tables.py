@@ -60,14 +60,15 @@ def read_training_tables(
     train = read_table(train_data, image_root)
     untyped = bool(getattr(train, "untyped", False))
     asked = problem_type or _asked(column_types, label)
+    kind = problem_type
     if tuning_data is None:
         cells = find_label(train, label, untyped)
         kind = infer_problem(cells, asked, eval_metric).subtype
         stratify = kind != "regression"
         ours, theirs = split_rows(train[label], split.fraction, split.seed, stratify=stratify)
-        train, valid = take_rows(train, ours), take_rows(train, theirs)
+        valid: Table = take_rows(train, theirs)
+        train = take_rows(train, ours)
     else:
-        kind = problem_type
         valid = read_table(tuning_data, image_root)
         if label not in valid:
             raise SchemaError(

@@ -6,12 +6,11 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from time import monotonic
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from msgspec import Struct
 
-from automm.training.lightning import Trainer, quiet_lightning
 from automm.config.schema import Config, EnvConfig
 from automm.data.datamodule import TrainingData
 from automm.data.processing import fit_processors
@@ -20,6 +19,7 @@ from automm.data.samples import calibration_rows, golden_rows
 from automm.models.fused import FusedModel
 from automm.tasks import find_task
 from automm.tasks.base import GRAPH, Task
+from automm.training.lightning import Trainer, quiet_lightning
 from automm.training.module import TrainingModule
 from automm.training.progress import TrainingProgress
 from automm.training.scoring import Scorer
@@ -207,9 +207,9 @@ def _train(
     return watch
 
 
-def _precision(env: EnvConfig) -> str:
+def _precision(env: EnvConfig) -> Literal["32-true", "16-mixed", "bf16-mixed"]:
     """Mixed precision where the device has it; a CPU computes in 32 bits."""
-    if env.accelerator == "cpu" or env.precision == "32" or not torch.cuda.is_available():
+    if env.precision == "32" or env.accelerator == "cpu" or not torch.cuda.is_available():
         return "32-true"
     return env.precision
 

@@ -25,7 +25,7 @@ _LOGGERS = (
 
 @contextmanager
 def quiet_lightning() -> Iterator[None]:
-    """No tips, no advice about loaders: let only errors through while the block runs; levels are put back behind it."""
+    """Silence its tips and advice while the block runs; the levels are put back behind it."""
     loggers = [logging.getLogger(name) for name in _LOGGERS]
     levels = [logger.level for logger in loggers]
     for logger in loggers:

@@ -7,10 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from automm.training.lightning import LightningModule
 from automm.config.schema import Config
 from automm.models.fused import FusedModel
 from automm.tasks.base import Batch, Task
+from automm.training.lightning import LightningModule
 from automm.training.optim import build_optimizer, build_schedule
 from automm_serve.errors import DataError
 

@@ -71,9 +71,7 @@ def _rates(model: FusedModel, config: Config) -> Iterator[tuple[nn.Parameter, fl
             yield parameter, base * config.model.fusion_mlp.lr_mult
 
 
-def _by_layer(
-    encoder: Encoder, lr: float, decay: float
-) -> Iterator[tuple[nn.Parameter, float]]:
+def _by_layer(encoder: Encoder, lr: float, decay: float) -> Iterator[tuple[nn.Parameter, float]]:
     """The block at the output learns at ``lr``, each below it at ``decay`` times the one above."""
     depth = len(encoder.blocks)
     for number, block in enumerate(encoder.blocks):

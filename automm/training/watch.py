@@ -5,9 +5,8 @@ from __future__ import annotations
 from time import monotonic
 from typing import Any
 
-
-from automm.training.lightning import Callback, LightningModule, Trainer
 from automm.config.schema import OptimConfig
+from automm.training.lightning import Callback, LightningModule, Trainer
 from automm.training.progress import TrainingProgress
 from automm.training.scoring import Scorer
 from automm.training.soup import BestStates

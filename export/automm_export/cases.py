@@ -45,7 +45,7 @@ class Cases:
         return self._fit(self._transform(self._table), TRACED_BATCH, sizes)
 
     def control(self, batch: int = 4) -> Tensors:
-        """Return a feed in which every slot counts: all pictures are there, none of it padding."""
+        """Return a feed in which every slot counts: a picture that is not there has no effect."""
         sizes = {axis.name: axis.sizes[0] for axis in _axes(self._specs)}
         feed = self._fit(self._transform(self._table), batch, sizes)
         for spec in self._specs:

@@ -182,6 +182,8 @@ def _spell_float(number: float | np.floating | Decimal) -> str:
         raise ValueError("not finite")
     if isinstance(number, Decimal):
         number = float(number)  # a whole number that a float cannot tell from its neighbours
+    if isinstance(number, np.floating):
+        number = float(str(number))  # 0.1 of 32 bits is 0.1, as every writer of files has it
     if number == int(number):
         return str(int(number))
     return str(number)

@@ -80,7 +80,7 @@ def load_pipeline(path: Path) -> Pipeline:
     """
     try:
         return msgspec.json.decode(path.read_bytes(), type=Pipeline)
-    except (OSError, msgspec.DecodeError, RecursionError) as error:
+    except (OSError, ValueError, RecursionError) as error:  # UnicodeDecodeError too
         raise BundleError(
             where=str(path),
             what=str(error),

@@ -222,18 +222,19 @@ def _read_jsonl(path: Path) -> Table:
     records = []
     for number, line in enumerate(path.read_bytes().removeprefix(_BOM).splitlines(), start=1):
         if line.strip():
-            try:
-                records.append(msgspec.json.decode(line))
-            except (msgspec.DecodeError, RecursionError) as error:
-                raise _not_a_table(path, f"line {number}: {error}") from error
+            records.append(_decode_json(line, path, f"line {number}: "))
     return _records(records, lambda row: f"{path}, record {row}")
 
 
 def _read_json(path: Path) -> Table:
+    return _columns(_decode_json(path.read_bytes().removeprefix(_BOM), path))
+
+
+def _decode_json(text: bytes, path: Path, place: str = "") -> Any:
     try:
-        return _columns(msgspec.json.decode(path.read_bytes().removeprefix(_BOM)))
-    except (msgspec.DecodeError, RecursionError) as error:
-        raise _not_a_table(path, str(error)) from error
+        return msgspec.json.decode(text)
+    except (ValueError, RecursionError) as error:  # text that is not UTF-8 has a class of its own
+        raise _not_a_table(path, f"{place}{error}") from error
 
 
 def _read_parquet(path: Path) -> Table:

@@ -42,6 +42,11 @@ def test_every_pattern_of_gaps_occurs_and_leaves_the_gaps_it_names():
     assert not feeds["all cells missing"]["tabular_categories"].any()
 
 
+def test_every_picture_counts_in_the_control_though_no_row_has_any():
+    assert CASES.control()["image_valid"].all()
+    assert Cases(exportable().pipeline, {}).control()["image_valid"].all()
+
+
 def test_texts_fill_the_longest_length():
     longest = [case.feed["text_mask"] for case in CASES if shapes(case.feed) == (7, 48)]
     assert longest[0].sum(axis=1).max() == 48

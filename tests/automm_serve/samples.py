@@ -6,9 +6,11 @@ import base64
 import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC
 from typing import Any
 
 import numpy as np
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
@@ -21,7 +23,8 @@ from automm_serve.processors.image import ImageColumn
 from automm_serve.schema import Column, Schema
 from automm_serve.tensors import BATCH, Table, Tensors, TensorSpec
 
-WORDS = "a an the red green blue cup chair lamp old new big small of in on".split()
+_WORDS = "a an the red green blue cup chair lamp old new big small of in on"
+WORDS = _WORDS.split()
 PAD, UNKNOWN, START, END = 0, 1, 2, 3
 
 
@@ -71,6 +74,26 @@ def same(found: Tensors, expected: Tensors) -> None:
         assert found[name].dtype == tensor.dtype, name
         np.testing.assert_array_equal(found[name], tensor, err_msg=name)
 
+
+ANY_TEXT = st.text(st.characters(exclude_categories=[]))  # lone surrogates too
+SCALARS = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(),
+    st.floats(),
+    st.floats(width=32),
+    st.decimals(),
+    st.dates(),
+    st.datetimes(),
+    st.datetimes(timezones=st.just(UTC)),
+    st.binary(max_size=8),
+    ANY_TEXT,
+    st.integers(-(2**63), 2**63 - 1).map(np.int64),
+    st.floats(width=32).map(np.float32),
+    st.booleans().map(np.bool_),
+    st.lists(st.integers(), max_size=2),
+)
+"""Any cell that a table may hold but a picture; some cannot be read."""
 
 SCHEMA = Schema(
     (
@@ -149,6 +172,13 @@ def features(feed: Tensors) -> Tensors:
     }
 
 
+def sample_session(model: LocalPredictor) -> NumpySession:
+    """The session of ``predictor``."""
+    session = model.sessions["graph"]
+    assert isinstance(session, NumpySession)
+    return session
+
+
 def predictor(
     answer: AnyAnswer | None = None, data: Table | None = None, batch_size: int = 32
 ) -> LocalPredictor:
@@ -174,5 +204,3 @@ def predictor(
         },
     )
     return LocalPredictor(pipeline, {"graph": NumpySession(specs, outputs, features)}, batch_size)
-
-

@@ -17,11 +17,16 @@ SCHEMA = Schema(
         Column("photo", "image"),
     )
 )
-FULL = {"age": [1, None], "title": ["a", ""], "colour": ["red", None], "photo": [None, b"x"]}
+FULL: dict[str, list[object]] = {
+    "age": [1, None],
+    "title": ["a", ""],
+    "colour": ["red", None],
+    "photo": [None, b"x"],
+}
 
 
 def test_columns_come_in_the_order_of_the_schema_and_unknown_ones_are_left_out():
-    table = {"extra": [0, 0], **dict(reversed(FULL.items()))}
+    table: dict[str, list[object]] = {"extra": [0, 0], **dict(reversed(FULL.items()))}
     found, warnings = SCHEMA.conform(table)
     assert list(found) == ["age", "title", "colour", "photo"]
     assert found == FULL
@@ -49,7 +54,7 @@ def test_all_required_columns_that_are_absent_are_named_in_one_error():
 
 @pytest.mark.parametrize("name", ["color", "Colour", "COLOUR", "colours"])
 def test_a_misspelt_optional_column_is_an_error_and_never_a_silent_gap(name):
-    table = {"age": [1], "title": ["a"], name: ["red"]}
+    table: dict[str, list[object]] = {"age": [1], "title": ["a"], name: ["red"]}
     with pytest.raises(SchemaError, match=f"'colour' is absent, '{name}' is unknown"):
         SCHEMA.conform(table)
 
@@ -67,7 +72,7 @@ def test_a_gap_in_a_required_column_is_allowed():
 
 def test_a_table_without_rows_conforms():
     found, _ = SCHEMA.conform({name: [] for name in FULL})
-    assert found == dict.fromkeys(FULL, [])
+    assert found == {name: [] for name in FULL}
 
 
 def test_an_absent_column_has_as_many_gaps_as_the_table_has_rows_of_anything():

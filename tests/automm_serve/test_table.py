@@ -14,7 +14,7 @@ from automm_serve.errors import DataError, MissingDependencyError, SchemaError
 from automm_serve.table import read_table, under_root
 from automm_serve.tensors import FileTable
 
-COLUMNS = {"a": ["1", "2"], "b": ["x, y", 'say "no"\nand go']}
+COLUMNS: dict[str, list[object]] = {"a": ["1", "2"], "b": ["x, y", 'say "no"\nand go']}
 
 
 def write(path: Path, content: str | bytes) -> Path:
@@ -45,7 +45,7 @@ def test_a_file_without_types_gives_strings_and_says_so(tmp_path, suffix, delimi
 
 ROWS = st.lists(
     st.tuples(
-        st.text(st.characters(exclude_categories=("Cs",))),
+        st.text(st.characters(exclude_categories=["Cs"])),
         st.text(",;\t\"'\r\n ab", max_size=6),
     ),
     max_size=6,
@@ -221,7 +221,11 @@ def test_a_record_that_is_none_is_refused_by_its_row():
 def test_a_frame_gives_scalars_and_keeps_single_precision():
     pandas = pytest.importorskip("pandas")
     frame = pandas.DataFrame(
-        {"a": [1.0, None], "b": pandas.array([1, None], "Int64"), "c": np.float32([0.1, 2])}
+        {
+            "a": [1.0, None],
+            "b": pandas.array([1, None], "Int64"),
+            "c": np.array([0.1, 2], np.float32),
+        }
     )
     found = read_table(frame)
     assert found["a"][0] == 1.0
@@ -238,6 +242,7 @@ def test_arrow_gives_python_cells_as_a_table_or_as_columns():
     assert read_table(arrow.table(columns)) == expected
     assert read_table(columns) == expected
     assert read_table(arrow.RecordBatch.from_pydict(columns)) == expected
+    assert type(read_table(columns)["b"][0]) is np.float32  # it is spelt 0.1, as in a file
 
 
 # -- where picture paths start -------------------------------------------------------------------

@@ -12,7 +12,7 @@ from automm_serve.tensors import (
     take_rows,
 )
 
-TABLE = {"a": [1, 2, 3], "b": ["x", None, "z"]}
+TABLE: dict[str, list[object]] = {"a": [1, 2, 3], "b": ["x", None, "z"]}
 
 
 def test_rows_are_counted_by_the_columns_and_a_table_without_any_has_none():

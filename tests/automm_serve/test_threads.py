@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import pytest
 
@@ -16,7 +17,7 @@ def cores(monkeypatch):
     return 8
 
 
-def write_quota(folder, version, quota, period=100_000):
+def write_quota(folder: Path, version: int, quota: object, period: int = 100_000) -> None:
     """Write the files of a control group; its mount has other files in each version."""
     if version == 2:
         (folder / "cpu.max").write_text(f"{quota} {period}\n")

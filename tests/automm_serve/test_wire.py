@@ -1,8 +1,10 @@
 import base64
 import datetime
 import io
+from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -14,7 +16,7 @@ from PIL import Image
 from automm_serve.cells import category_key, is_gap, to_number
 from automm_serve.processors import ImageProcessor, TabularProcessor
 from automm_serve.schema import Column, Schema
-from automm_serve.tensors import CellError
+from automm_serve.tensors import CellError, Table
 from automm_serve.wire import GraphFacts, decode_row, encode_row, from_wire, text_tensor, to_wire
 
 SCHEMA = Schema(
@@ -27,26 +29,27 @@ SCHEMA = Schema(
 )
 
 
-def table(**columns):
+def table(**columns: Any) -> dict[str, Any]:
     rows = max(map(len, columns.values()))
     gaps = {column.name: [None] * rows for column in SCHEMA.columns}
     return {**gaps, **columns}
 
 
-def there_and_back(sent):
+def there_and_back(sent: Table) -> tuple[dict[str, list[Any]], list[CellError]]:
     tensors, unsent = to_wire(SCHEMA, sent)
+    received: dict[str, list[Any]]
     received, unread = from_wire(SCHEMA, tensors)
     return received, unsent + unread
 
 
-def png(seed=0):
+def png(seed: int = 0) -> bytes:
     pixels = np.random.default_rng(seed).integers(0, 255, (9, 7, 3), np.uint8)
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, "PNG")
     return buffer.getvalue()
 
 
-def outcome(read, cell):
+def outcome(read: Callable[[object], object], cell: object) -> object:
     """What a processor makes of a cell: a value, a gap, or a refusal."""
     if is_gap(cell):
         return "gap"
@@ -128,7 +131,8 @@ def test_no_row_raises_and_no_picture_is_anything_but_bytes(text):
     assert {error.row for error in errors} <= {1}
     assert received["title"][0] == received["title"][2] == "x"
     for cell in received.get("photo", []):
-        assert cell is None or isinstance(cell, bytes) or all(isinstance(p, bytes) for p in cell)
+        pictures = cell if isinstance(cell, list) else [cell]
+        assert cell is None or all(isinstance(picture, bytes) for picture in pictures)
 
 
 @pytest.mark.parametrize(
@@ -147,7 +151,7 @@ def test_what_is_wrong_in_a_row_is_said(text, column, said):
 
 
 def test_pictures_that_no_cell_announces_are_refused():
-    images = np.array([[png(1), png(2)]], object)
+    images: Any = np.array([[png(1), png(2)]], object)
     tensors = {"row": text_tensor([b'{"photo": 1}']), "images": images}
     _, errors = from_wire(SCHEMA, tensors)
     assert errors == [CellError(0, "", "1 pictures more were sent than its cells announce")]
@@ -158,7 +162,7 @@ def test_a_column_in_no_row_is_absent_so_that_the_schema_can_say_so():
     assert set(received) == {"colour"}
 
 
-def picture_cells(folder):
+def picture_cells(folder: Path) -> list[Any]:
     one, two = png(1), png(2)
     (folder / "one.png").write_bytes(one)
     (folder / "two.png").write_bytes(two)
@@ -227,7 +231,7 @@ def test_a_row_on_disk_holds_its_pictures_and_comes_back(tmp_path):
 def test_a_row_that_cannot_be_written_names_its_column():
     with pytest.raises(ValueError, match=r"column 'photo': .*absent\.png"):
         encode_row(SCHEMA, {"photo": Path("absent.png")})
-    with pytest.raises(ValueError, match="column 'photo': .* not base64"):
+    with pytest.raises(ValueError, match=r"column 'photo': .* not base64"):
         decode_row(SCHEMA, b'{"photo": "no such thing!"}')
 
 

@@ -21,6 +21,7 @@ from automm_serve.table import is_gap, read_table
 from automm_serve.tensors import Table, count_rows, take_rows
 from automm_serve.triton.client import Client
 from automm_serve.triton.launch import TritonServer
+from tests.needs import find_triton
 from tests.real.emoji import emoji_tables
 
 pytestmark = [pytest.mark.real, pytest.mark.triton]
@@ -84,9 +85,9 @@ def cloth_review(real_data: Callable[[str], Path]) -> RealSet:
 def test_a_real_set_is_answered_well_and_equally_everywhere(
     make: Callable[[Callable[[str], Path]], RealSet],
     real_data: Callable[[str], Path],
-    triton_home: Path,
     tmp_path: Path,
 ):
+    find_triton()
     data = make(real_data)
     regression = data.label != "group"
     predictor = MultiModalPredictor(
@@ -103,18 +104,21 @@ def test_a_real_set_is_answered_well_and_equally_everywhere(
     expected = predictor.run(rows)
     assert not expected.errors
     bundle = load(tmp_path / "bundle")
-    for parity in compare_answers("bundle", "predict", answer, expected.columns, bundle.run(rows).columns):
+    for parity in compare_answers(
+        "onnxruntime", "predict", answer, expected.columns, bundle.run(rows).columns
+    ):
         assert parity.holds, parity
     with TritonServer(tmp_path / "bundle") as server:
         for scheme in ("grpc", "http"):
             with Client(server.url(scheme)) as client:
                 found = client.run(rows)
-            for parity in compare_answers("triton", "predict", answer, expected.columns, found.columns):
+            for parity in compare_answers(
+                "triton", "predict", answer, expected.columns, found.columns
+            ):
                 assert parity.holds, (scheme, parity)
 
     truth = data.test[data.label]
     better, trivial = _scores(predictor, data, truth, regression)
-    print(f"{make.__name__}: {better:.3f}, trivial {trivial:.3f}")
     assert better < trivial
 
 

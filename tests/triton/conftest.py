@@ -57,7 +57,7 @@ def full_server(parts, tmp_path, monkeypatch):
     python = next(backend for backend in parts.backends if backend.name == "python")
     for file in (*python.iterdir(), *([parts.stub] if parts.stub else [])):
         (root / "backends" / "python" / file.name).symlink_to(file)
-    (root / "backends" / "onnxruntime" / "model.py").write_text(STAND_IN)
+    (root / "backends" / "onnxruntime" / "model.py").write_text(STAND_IN.replace("HOLD_PATH", str(root / "hold")))
     monkeypatch.setenv("PATH", f"{parts.python.parent}{os.pathsep}{os.environ['PATH']}")
     return str(root)
 
@@ -66,6 +66,10 @@ OPTIONS = ServerOptions(exit_timeout_s=2)
 
 STAND_IN = """
 from pathlib import Path
+import time
+
+HOLD = Path("HOLD_PATH")  # while it is there, large batches wait; no golden request is one
+
 import onnxruntime, triton_python_backend_utils as pb_utils
 
 class TritonPythonModel:
@@ -79,6 +83,9 @@ class TritonPythonModel:
     def answer(self, request):
         names = [value.name for value in self.live.get_inputs()]
         feed = {n: pb_utils.get_input_tensor_by_name(request, n).as_numpy() for n in names}
+        deadline = time.monotonic() + 30
+        while len(feed[names[0]]) >= 16 and HOLD.exists() and time.monotonic() < deadline:
+            time.sleep(0.02)
         outputs = [value.name for value in self.live.get_outputs()]
         found = zip(outputs, self.live.run(outputs, feed))
         return pb_utils.InferenceResponse([pb_utils.Tensor(n, t) for n, t in found])

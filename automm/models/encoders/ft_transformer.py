@@ -19,6 +19,9 @@ from automm_serve.schema import Column
 from automm_serve.tensors import Table
 
 KINDS = ("number", "category")
+
+FARTHEST = 1e4
+"""Deviations from the mean beyond which numbers are alike: 1e38 would give NaN in the attention."""
 OPTIONS = FTTransformerOptions
 
 
@@ -76,7 +79,7 @@ class FTTransformer(Encoder):
 
 
 class _Numbers(nn.Module):
-    """Impute and standardise; a token is the number times a vector, plus one where it is missing."""
+    """Impute and standardise; a token is the number times a vector, plus one for a gap."""
 
     mean: Tensor
     deviation: Tensor
@@ -96,6 +99,7 @@ class _Numbers(nn.Module):
         numbers = tensors[self.name]
         gaps = torch.isnan(numbers)
         scaled = (torch.where(gaps, self.mean, numbers) - self.mean) / self.deviation
+        scaled = scaled.clamp(-FARTHEST, FARTHEST)
         learned = gaps.to(scaled.dtype).unsqueeze(-1) * self.missing
         return scaled.unsqueeze(-1) * self.weight + self.bias + learned
 
@@ -140,7 +144,8 @@ class _Block(nn.Module):
         x = x + self.residual_dropout(self._attend(self.norm(x)))
         value, gate = self.ffn_in(self.ffn_norm(x)).chunk(2, dim=-1)
         hidden = self.ffn_dropout(value * functional.gelu(gate))
-        return x + self.residual_dropout(self.ffn_out(hidden))
+        mixed: Tensor = x + self.residual_dropout(self.ffn_out(hidden))
+        return mixed
 
     def _attend(self, x: Tensor) -> Tensor:
         """Attention written out: it exports to fewer nodes than the fused operator."""

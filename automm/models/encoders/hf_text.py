@@ -73,7 +73,8 @@ def build(processor: TextProcessor, options: HfTextOptions) -> HfText:
         with _without_bar():
             backbone = _load(load, name)
     else:
-        backbone = AutoModel.from_config(config, attn_implementation="eager")
+        build_bare: Any = AutoModel.from_config  # untyped in transformers
+        backbone = build_bare(config, attn_implementation="eager")
     return HfText(processor.name, backbone.float(), config.pooling_mode)
 
 
@@ -83,7 +84,9 @@ class HfText(Encoder):
     def __init__(self, prefix: str, backbone: PreTrainedModel, pooling: str) -> None:
         super().__init__()
         if getattr(backbone, "pooler", None) is not None:
-            backbone.pooler = None  # a head over the first token that nothing here reads
+            backbone.register_module(
+                "pooler", None
+            )  # a head over the first token that nothing here reads
         self.prefix = prefix
         self.pooling = pooling
         self.model = backbone
@@ -124,17 +127,18 @@ def _load(load: Any, name: str) -> Any:
 @contextmanager
 def _without_bar() -> Iterator[None]:
     """Load in silence: there is a bar of our own."""
-    shown = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
+    bars: Any = logging  # untyped in transformers
+    shown = bars.is_progress_bar_enabled()
+    bars.disable_progress_bar()
     try:
         yield
     finally:
         if shown:
-            logging.enable_progress_bar()
+            bars.enable_progress_bar()
 
 
 def _limit(wanted: int, of_tokenizer: int, config: PretrainedConfig) -> int:
-    """The least of what is wanted, what the tokenizer takes and what the backbone has places for."""
+    """The least of what is wanted, what the tokenizer takes, what the backbone has places for."""
     limit = min(wanted, of_tokenizer) if of_tokenizer < _UNBOUNDED else wanted
     positions = getattr(config, "max_position_embeddings", None)
     if positions and positions > 0:

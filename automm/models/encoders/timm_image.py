@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
@@ -61,7 +62,7 @@ def build(processor: ImageProcessor, options: TimmImageOptions) -> TimmImage:
     source = _source(options.checkpoint_name)
     size = (processor.height, processor.width)
     # Transformers fix the number of their patches when they are made; others take any size.
-    extra = {"img_size": size} if source.settings.get("fixed_input_size") else {}
+    extra: dict[str, Any] = {"img_size": size} if source.settings.get("fixed_input_size") else {}
     from_timm = options.pretrained and source.weights is None
     try:
         model = timm.create_model(source.model, pretrained=from_timm, num_classes=0, **extra)
@@ -124,7 +125,9 @@ class TimmImage(Encoder):
         columns = [
             part.sum(dim=1) / flags.sum(dim=1).clamp(min=1)
             for part, flags in zip(
-                encoded.split(self.counts, dim=1), valid.split(self.counts, dim=1), strict=True
+                torch.split(encoded, self.counts, dim=1),
+                torch.split(valid, self.counts, dim=1),
+                strict=True,
             )
         ]
         return {"features": torch.cat(columns, dim=1)}
@@ -151,7 +154,7 @@ def _source(name: str) -> Source:
             what="timm has no such model" + (f", but it has {near!r}" if near else ""),
             mend="Pass a name of timm, or a folder with a config.json",
         )
-    return Source(name, known.to_dict(), local)
+    return Source(name, asdict(known), local)
 
 
 def _measure_width(model: nn.Module, height: int, width: int) -> int:
@@ -163,7 +166,8 @@ def _measure_width(model: nn.Module, height: int, width: int) -> int:
 
 def _blocks(model: nn.Module) -> list[nn.Module]:
     """What comes before the stages, each of their blocks, what comes after."""
-    before, body, after = nn.ModuleList(), [], nn.ModuleList()
+    before, after = nn.ModuleList(), nn.ModuleList()
+    body: list[nn.Module] = []
     for name, child in model.named_children():
         if _BODY.fullmatch(name):
             body.extend(child.children())

@@ -9,19 +9,21 @@ from __future__ import annotations
 import importlib.util
 import sys
 from pathlib import Path
+from typing import Any
 
 import torch
 
 _OPERATORS = ("nms", "qnms")
 _SIGNATURE = "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
-_keep: list[torch.library.Library] = []  # the declaration lives as long as this object does
+_keep: list[Any] = []  # the declaration lives as long as this object does
 
 
 def declare_missing_operators() -> None:
     """Declare ``torchvision::nms`` and ``qnms``, only where torchvision cannot do so itself."""
     if _keep or "torchvision" in sys.modules or _loads_itself():
         return
-    library = torch.library.Library("torchvision", "FRAGMENT")
+    make: Any = torch.library.Library  # untyped in torch
+    library = make("torchvision", "FRAGMENT")
     for operator in _OPERATORS:
         library.define(operator + _SIGNATURE)
     _keep.append(library)
@@ -33,9 +35,10 @@ def _loads_itself() -> bool:
     if spec is None or spec.origin is None:
         return True
     compiled = sorted(Path(spec.origin).parent.glob("_C*.so"))
+    operators: Any = torch.ops
     try:
         for file in compiled:
-            torch.ops.load_library(file)
+            operators.load_library(file)
     except OSError:
         return False
-    return all(hasattr(torch.ops.torchvision, name) for name in _OPERATORS)
+    return all(hasattr(operators.torchvision, name) for name in _OPERATORS)

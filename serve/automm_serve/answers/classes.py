@@ -118,6 +118,8 @@ class ClassesAnswer(Struct, frozen=True, dict=True, tag="classes", forbid_unknow
 
 def _plain(cell: object) -> ClassName:
     """The Python scalar of a cell, whole floats as integers where that loses nothing."""
+    if isinstance(cell, np.floating):
+        cell = float(str(cell))  # 0.1 of 32 bits is 0.1, as category_key spells it
     if isinstance(cell, np.generic):
         cell = cell.item()
     if isinstance(cell, bytes):
