@@ -169,7 +169,7 @@ def _pretty(content: object) -> bytes:
 def _read(file: Path, kind: type[T]) -> T:
     try:
         return msgspec.json.decode(file.read_bytes(), type=kind)
-    except (OSError, msgspec.DecodeError, RecursionError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise _damaged(file, error) from error
 
 

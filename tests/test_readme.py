@@ -1,4 +1,7 @@
-"""Every block of Python in the README runs, as it stands there, in a folder with three tables."""
+"""Every block of Python in the README runs as it stands there, in a folder with three tables.
+
+The default preset gets tiny encoders, as what is under test are the calls and not the weights.
+"""
 
 import random
 import re
@@ -9,6 +12,7 @@ from PIL import Image
 
 from automm_serve.errors import ServerError
 from tests.needs import ROOT, require_or_skip
+from tests.tiny_models import make_image_model, make_text_model
 
 BLOCKS = re.findall(r"^```python\n(.*?)^```", (ROOT / "README.md").read_text(), re.M | re.S)
 
@@ -34,24 +38,33 @@ def folder(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def trained(folder):
-    """What the first block leaves behind: the folder with a bundle, and what it printed."""
-    needs_weights()
-    with pytest.MonkeyPatch.context() as patch:
+def trained(folder, tmp_path_factory):
+    """What the first block leaves behind: its names, and a bundle in the folder."""
+    pytest.importorskip("torch")
+    from automm.config import presets
+    from automm.config.overrides import override
+
+    checkpoints = tmp_path_factory.mktemp("checkpoints")
+    image = make_image_model(checkpoints / "image")  # first: it makes transformers importable
+    tiny = override(
+        presets.find_preset("edge"),
+        {
+            "model.hf_text.checkpoint_name": str(make_text_model(checkpoints / "text")),
+            "model.hf_text.max_text_len": 32,
+            "model.hf_text.frozen_blocks": 0,
+            "model.timm_image.checkpoint_name": str(image),
+            "model.timm_image.image_size": 32,
+            "model.timm_image.frozen_blocks": 0,
+            "optim.max_epochs": 1,
+        },
+    )
+    names: dict[str, object] = {}
+    with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # 48 rows teach little, and fit says so
+        patch.setitem(presets.PRESETS, "edge", tiny)
         patch.chdir(folder)
-        names: dict[str, object] = {}
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # 48 rows teach little, and fit says so
-            exec(compile(BLOCKS[0], "README.md", "exec"), names)
+        exec(compile(BLOCKS[0], "README.md", "exec"), names)
     return names
-
-
-def needs_weights():
-    from automm.report.weights import WEIGHTS, installed
-
-    absent = [one.name for one in WEIGHTS["edge"] if not installed(one)]
-    if absent:
-        require_or_skip("weights", f"{', '.join(absent)} is not installed: make setup")
 
 
 def test_the_readme_has_the_two_blocks_that_these_tests_know():

@@ -228,6 +228,8 @@ def _take_pictures(
 
 def _pictures_in_json(cell: object) -> list[bytes]:
     if isinstance(cell, list):
+        if any(isinstance(part, list) for part in cell):  # so deep that Python would give up
+            raise ValueError("a list in a list is not a picture")
         return [picture for part in cell for picture in _pictures_in_json(part)]
     if is_gap(cell):
         return []

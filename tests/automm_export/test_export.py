@@ -219,7 +219,7 @@ def test_no_rows_at_all_still_export(tmp_path):
 
 def test_a_golden_row_that_cannot_be_written_is_named(tmp_path):
     bad = rows(3)
-    bad["front"] = [None, str(tmp_path / "absent.png"), None]
+    bad["front"] = [None, "no/absent.png", None]
     with pytest.raises(DataError, match=r"golden rows, row 1: column 'front'.*absent\.png"):
         export(exportable(), tmp_path / "bundle", ExportOptions(golden=bad))
     assert list(tmp_path.iterdir()) == []

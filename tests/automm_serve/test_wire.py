@@ -238,3 +238,12 @@ def test_a_row_that_cannot_be_written_names_its_column():
 def test_a_graph_cannot_lie_outside_the_repository():
     with pytest.raises(ValueError, match="no name of a model"):
         GraphFacts("../../elsewhere", (), ())
+
+
+@pytest.mark.parametrize("depth", [2, 600, 900])
+def test_a_list_that_is_nested_without_end_fails_in_its_own_row(depth: int) -> None:
+    # Followed to its end it would be a RecursionError, and the whole request would fail.
+    nested = b'{"photo":' + b"[" * depth + b"]" * depth + b"}"
+    found, errors = from_wire(SCHEMA, {"row": text_tensor([nested, b'{"photo":null}'])})
+    assert [(error.row, error.column) for error in errors] == [(0, "photo")]
+    assert found["photo"] == [None, None]

@@ -57,7 +57,8 @@ def full_server(parts, tmp_path, monkeypatch):
     python = next(backend for backend in parts.backends if backend.name == "python")
     for file in (*python.iterdir(), *([parts.stub] if parts.stub else [])):
         (root / "backends" / "python" / file.name).symlink_to(file)
-    (root / "backends" / "onnxruntime" / "model.py").write_text(STAND_IN.replace("HOLD_PATH", str(root / "hold")))
+    stand_in = STAND_IN.replace("HOLD_PATH", str(root / "hold"))
+    (root / "backends" / "onnxruntime" / "model.py").write_text(stand_in)
     monkeypatch.setenv("PATH", f"{parts.python.parent}{os.pathsep}{os.environ['PATH']}")
     return str(root)
 
@@ -65,12 +66,11 @@ def full_server(parts, tmp_path, monkeypatch):
 OPTIONS = ServerOptions(exit_timeout_s=2)
 
 STAND_IN = """
-from pathlib import Path
 import time
+from pathlib import Path
+import onnxruntime, triton_python_backend_utils as pb_utils
 
 HOLD = Path("HOLD_PATH")  # while it is there, large batches wait; no golden request is one
-
-import onnxruntime, triton_python_backend_utils as pb_utils
 
 class TritonPythonModel:
     def initialize(self, args):

@@ -12,16 +12,15 @@ from automm_serve.predicts import Predictions, Predicts
 from automm_serve.table import read_table
 from automm_serve.tensors import Table
 from automm_serve.triton import BUNDLE, PROGRAM
-from automm_serve.triton.client import changing, make_inputs
+from automm_serve.triton.client import make_inputs
 from automm_serve.triton.exchange import (
-    ATTEMPTS,
     Chunk,
     Exchange,
-    OtherBundleError,
+    attempts,
     parse_url,
     read_facts,
-    translated,
 )
+from automm_serve.triton.failures import OtherBundleError, changing, translated
 from automm_serve.wire import Facts
 
 
@@ -64,7 +63,8 @@ class AsyncClient:
         """Answer every row; see ``Client.run``."""
         if self._live is None:
             await self._connect()
-        for _ in range(ATTEMPTS):
+        for pause_s in attempts(self._timeout_s):
+            await asyncio.sleep(pause_s)
             try:
                 return await self._ask_all(Exchange(self.facts, table, program), program)
             except OtherBundleError:

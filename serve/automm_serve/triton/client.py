@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -10,21 +11,19 @@ from functools import cached_property
 from typing import Any, Protocol, Self
 
 from automm_serve.answers import AnyAnswer
-from automm_serve.errors import ServerError
 from automm_serve.optional import require
 from automm_serve.predicts import Predictions, Predicts
 from automm_serve.tensors import Table
 from automm_serve.triton import BUNDLE, PROGRAM
 from automm_serve.triton.exchange import (
-    ATTEMPTS,
     Address,
     Chunk,
     Exchange,
-    OtherBundleError,
+    attempts,
     parse_url,
     read_facts,
-    translated,
 )
+from automm_serve.triton.failures import OtherBundleError, changing, translated
 
 Parameters = dict[str, str]
 
@@ -78,7 +77,8 @@ class Client(Predicts):
             SchemaError: The table has not the columns of the model, or there is no such program.
             ServerError: The server does not answer.
         """
-        for _ in range(ATTEMPTS):
+        for pause_s in attempts(self._timeout_s):
+            time.sleep(pause_s)
             try:
                 return self._ask_all(Exchange(self.facts, table, program), program)
             except OtherBundleError:
@@ -124,15 +124,6 @@ class Client(Predicts):
         with translated(self._address, self._timeout_s):
             config = self._transport.read_config()
         self.facts, self.target = read_facts(self._address, config)
-
-
-def changing(address: Address) -> ServerError:
-    """Return the error for a model whose bundle changes faster than a table is asked."""
-    return ServerError(
-        where=str(address),
-        what=f"the bundle was swapped {ATTEMPTS} times while one table was asked",
-        mend="Ask again, with fewer rows at a time",
-    )
 
 
 def make_inputs(library: Any, tensors: Mapping[str, Any]) -> list[Any]:

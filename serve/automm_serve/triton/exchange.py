@@ -5,8 +5,8 @@ Nothing here waits for a server, so that `Client` and `AsyncClient` differ in th
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
@@ -14,17 +14,19 @@ import msgspec
 import numpy as np
 from msgspec import Struct
 
-from automm_serve.errors import AutoMMError, ConfigError, SchemaError, ServerError
+from automm_serve.errors import ConfigError, ServerError
 from automm_serve.pipeline import find_program
 from automm_serve.predicts import Predictions
 from automm_serve.schema import Column
 from automm_serve.tensors import CellError, Table, Tensors, count_rows, take_rows
-from automm_serve.triton import FACTS, OTHER_BUNDLE, ROW_ERROR, TARGET
+from automm_serve.triton import FACTS, ROW_ERROR, TARGET
 from automm_serve.triton.preflight import is_loopback
 from automm_serve.wire import Facts, to_wire
 
 ATTEMPTS = 5
-"""Times that a table is asked where the bundle is swapped in between."""
+"""Least number of times that a table is asked where the bundle is swapped in between."""
+
+_LONGEST_PAUSE_S = 0.2
 
 
 class Address(Struct, frozen=True):
@@ -44,10 +46,6 @@ class Address(Struct, frozen=True):
             return None
         limits = ("grpc.max_send_message_length", "grpc.max_receive_message_length")
         return [("grpc.enable_http_proxy", 0), *((name, -1) for name in limits)]
-
-
-class OtherBundleError(Exception):
-    """The server refused a request that was written for another bundle."""
 
 
 class Chunk(NamedTuple):
@@ -146,6 +144,23 @@ def parse_url(url: str) -> Address:
     return Address(parts.scheme, parts.netloc, name)
 
 
+def attempts(timeout_s: float) -> Iterator[float]:
+    """Yield the seconds to wait before each attempt to ask a table.
+
+    While a bundle takes another's place the server may name the one and answer by the other, so
+    attempts in quick succession would all be spent in that moment.
+
+    Args:
+        timeout_s: New attempts are made for as long, and `ATTEMPTS` in any case.
+    """
+    deadline = time.monotonic() + timeout_s
+    pause_s, made = 0.0, 0
+    while made < ATTEMPTS or time.monotonic() < deadline:
+        yield pause_s
+        pause_s = min(_LONGEST_PAUSE_S, 2 * pause_s or 0.01)
+        made += 1
+
+
 def read_facts(address: Address, config: Mapping[str, Any]) -> tuple[Facts, str]:
     """Return the facts and the target that a model's configuration holds.
 
@@ -174,67 +189,6 @@ def read_facts(address: Address, config: Mapping[str, Any]) -> tuple[Facts, str]
             mend="Install the release that exported the bundle, or a newer one",
             command="pip install --upgrade automm-edge",
         ) from error
-
-
-@contextmanager
-def translated(address: Address, timeout_s: float) -> Iterator[None]:
-    """Turn what tritonclient and the network raise into an error of ours.
-
-    Raises:
-        ServerError: There is no answer, or the server failed.
-        SchemaError: The server refuses the table.
-        OtherBundleError: The request was written for another bundle.
-    """
-    try:
-        yield
-    except AutoMMError:
-        raise
-    except Exception as error:  # the boundary of the process: four libraries share no root
-        message = getattr(error, "message", None)
-        text = str(message() if callable(message) else error) or type(error).__name__
-        status = getattr(error, "status", None)
-        code = str(status() if callable(status) else "").removeprefix("StatusCode.")
-        if OTHER_BUNDLE in text:
-            raise OtherBundleError from error
-        raise _explain(address, timeout_s, error, code, text) from error
-
-
-def _explain(
-    address: Address, timeout_s: float, error: Exception, code: str, text: str
-) -> AutoMMError:
-    where = str(address)
-    if code == "DEADLINE_EXCEEDED" or isinstance(error, TimeoutError) or "timed out" in text:
-        return ServerError(
-            where=where,
-            what=f"there is no answer within {timeout_s:g} s",
-            mend="Pass a larger timeout_s, or see whether the server is overloaded",
-        )
-    if "maximum queue size" in text or "Request timeout expired" in text:
-        return ServerError(
-            where=where,
-            what=f"the server is overloaded: {text}",
-            mend="Ask fewer rows at a time, or give the server more instances of the model",
-        )
-    if "unknown model" in text or "is not found" in text:
-        return ServerError(
-            where=where,
-            what=f"the server has no model {address.name!r} that is loaded",
-            mend="Check the name after the last '/', and that the server has loaded it",
-        )
-    if code in ("INVALID_ARGUMENT", "400"):
-        return SchemaError(
-            where=where,
-            what=f"the server refuses the request: {text.rstrip('.')}",
-            mend="Mend the table as it says",
-        )
-    if code == "UNAVAILABLE" or (not code and isinstance(error, OSError)):
-        return ServerError(
-            where=where,
-            what=f"no server answers there: {text}",
-            mend="Check host and port, or start one",
-            command="automm serve BUNDLE",
-        )
-    return ServerError(where=where, what=text, mend="Look into the server's log for the cause")
 
 
 def _output(result: Any, name: str) -> Any:

@@ -44,10 +44,10 @@ def test_targets_are_standardised_and_bad_labels_are_named():
 
 
 def test_small_differences_of_large_labels_survive():
-    # In float32 alone the mean would swallow them: 1e6 + 0.25 apart from 1e6 is lost there.
-    cells = [1e6, 1e6 + 0.25, 1e6 + 0.5]
-    found, _ = ValuesAnswer("price", 1e6 + 0.25, 0.25).encode({"price": cells}, {})
-    assert found["targets"].tolist() == [-1, 0, 1]
+    # The mean is no float32: rounded to one it is 2 ** 24.
+    cells: list[object] = [2**24, 2**24 + 2]
+    found, _ = ValuesAnswer("price", 2.0**24 + 1, 1.0).encode({"price": cells}, {})
+    assert found["targets"].tolist() == [-1, 1]
 
 
 def test_values_are_read_as_they_are():

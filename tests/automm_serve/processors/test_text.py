@@ -200,6 +200,7 @@ def test_a_text_of_megabytes_is_cut_before_it_is_tokenised():
     found = tokens(fit(["title"], 16), title="red " * 1_000_000)
     assert found == [START, *[IDS["red"]] * 14, END]
     assert tokens(fit(["title"], 16), title="x" * 10_000_000) == [START, UNKNOWN, END]
+    assert tokens(fit(["title"], 16), title=" " * 64 * 16 + "red") == [START, END]
 
 
 def test_the_file_holds_the_tokenizer_and_opens_without_another():

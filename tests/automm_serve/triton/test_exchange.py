@@ -1,3 +1,4 @@
+import time
 from typing import Any
 
 import numpy as np
@@ -7,12 +8,13 @@ from automm_serve.answers import ClassesAnswer
 from automm_serve.errors import SchemaError, ServerError
 from automm_serve.schema import Column, Schema
 from automm_serve.triton.exchange import (
+    ATTEMPTS,
     Exchange,
-    OtherBundleError,
+    attempts,
     parse_url,
     read_facts,
-    translated,
 )
+from automm_serve.triton.failures import OtherBundleError, translated
 from automm_serve.wire import Facts
 
 ADDRESS = parse_url("grpc://127.0.0.1:8001/tiny")
@@ -128,6 +130,17 @@ def test_an_output_that_is_missing_is_said():
     (chunk,) = exchange.chunks()
     with pytest.raises(ServerError, match="the output 'row_error' is missing"):
         exchange.take(chunk, Result())
+
+
+def test_a_table_is_asked_for_as_long_as_the_limit_and_some_times_in_any_case():
+    assert len(list(attempts(0.0))) == ATTEMPTS
+    pauses = []
+    for pause_s in attempts(0.5):
+        time.sleep(pause_s)
+        pauses.append(pause_s)
+    assert pauses[0] == 0.0
+    assert max(pauses) <= 0.2
+    assert len(pauses) >= ATTEMPTS
 
 
 def test_a_proxy_of_the_environment_has_no_part_in_this_machines_own_server():
