@@ -10,11 +10,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from automm_serve.triton.aio import AsyncClient
-    from automm_serve.triton.client import Client
-
     from automm.loading import load
     from automm.predictor import MultiModalPredictor
+    from automm_serve.triton.aio import AsyncClient
+    from automm_serve.triton.client import Client
 
 __all__ = ["AsyncClient", "Client", "MultiModalPredictor", "load"]
 

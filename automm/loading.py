@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 from automm_serve.errors import BundleError
 from automm_serve.optional import require
@@ -44,7 +43,7 @@ def load(source: str | Path) -> Predicts:
 
 def is_url(source: str | Path) -> bool:
     """Tell whether this names a served model."""
-    return isinstance(source, str) and "://" in source and urlsplit(source).scheme in SCHEMES
+    return isinstance(source, str) and source.partition("://")[0].lower() in SCHEMES
 
 
 def holds(folder: str | Path) -> str:

@@ -27,6 +27,7 @@ import statistics
 import sys
 from collections.abc import Callable
 from contextlib import ExitStack
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from time import perf_counter
@@ -156,20 +157,19 @@ def _bare(bundle: LocalPredictor, table: Table) -> Contestant:
     """Decode, resize and tokenise as a script without our processors would."""
     jobs: list[Contestant] = []
     for processor in bundle.pipeline.processors:
+        cells = [cell for column in processor.columns for cell in table[column]]
         if isinstance(processor, ImageProcessor):
-            size = (processor.width, processor.height)
-            pictures = [p for c in processor.columns for cell in table[c] for p in pictures_of(cell)]
-            jobs.append(lambda pictures=pictures, size=size: [_decode(p, size) for p in pictures])  # type: ignore[misc]
+            pictures = [picture for cell in cells for picture in pictures_of(cell)]
+            jobs.append(partial(_decode_all, pictures, (processor.width, processor.height)))
         elif isinstance(processor, TextProcessor):
             tokenizer = Tokenizer.from_str(bytes(processor.tokenizer).decode())
-            texts = [str(cell or "") for column in processor.columns for cell in table[column]]
-            jobs.append(lambda texts=texts, live=tokenizer: live.encode_batch(texts))  # type: ignore[misc]
+            jobs.append(partial(tokenizer.encode_batch, [str(cell or "") for cell in cells]))
     return lambda: [job() for job in jobs]
 
 
-def _decode(content: bytes, size: tuple[int, int]) -> np.ndarray[Any, Any]:
-    image = Image.open(io.BytesIO(content)).convert("RGB")
-    return np.asarray(ImageOps.fit(image, size, Image.Resampling.BICUBIC))
+def _decode_all(pictures: list[Any], size: tuple[int, int]) -> list[np.ndarray[Any, Any]]:
+    opened = (Image.open(io.BytesIO(content)).convert("RGB") for content in pictures)
+    return [np.asarray(ImageOps.fit(image, size, Image.Resampling.BICUBIC)) for image in opened]
 
 
 def _measure(contestants: dict[str, Contestant], rounds: int) -> dict[str, Any]:

@@ -12,12 +12,14 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from automm import MultiModalPredictor
+from automm.training.fit import FitWarning
 from automm_serve.table import read_table
 from automm_serve.tensors import take_rows
 from examples.emoji import LABEL, unpack
@@ -35,6 +37,7 @@ def main() -> None:
         print("train for three steps, and export", flush=True)
         files = unpack(home / "data")
         predictor = MultiModalPredictor(label=LABEL, path=home / "predictor", verbosity=1)
+        warnings.simplefilter("ignore", FitWarning)  # three steps teach nothing, and fit says so
         predictor.fit(
             take_rows(read_table(files.train), range(0, 1515, 5)),
             hyperparameters={"optim.max_steps": 3, "optim.max_epochs": 1},

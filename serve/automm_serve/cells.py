@@ -227,6 +227,8 @@ def _days(moment: date | np.datetime64) -> float:
 
 
 def _float(cell: SupportsFloat) -> float:
+    if getattr(cell, "ndim", 0):  # numpy 1.26 would take the element of [1.0], numpy 2 refuses it
+        raise ValueError("an array is not a number")
     try:
         return float(cell)
     except (TypeError, OverflowError) as error:

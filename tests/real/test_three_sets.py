@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from automm.predictor import MultiModalPredictor
 from automm_serve.agreement import compare_answers
@@ -67,7 +68,7 @@ def houses(real_data: Callable[[str], Path]) -> RealSet:
         "n_bedrooms", "n_bathrooms", "area", "zipcode",
     )  # fmt: skip
     train, test = _split(table)
-    return RealSet("log_price", columns, train, test, {"optim.max_epochs": 6})
+    return RealSet("log_price", columns, train, test, {"optim.max_epochs": 3})
 
 
 def cloth_review(real_data: Callable[[str], Path]) -> RealSet:
@@ -77,8 +78,8 @@ def cloth_review(real_data: Callable[[str], Path]) -> RealSet:
         "title", "review_text", "age", "positive_feedback_count",
         "clothing_id", "division_name", "department_name", "class_name",
     )  # fmt: skip
-    limits = {"model.hf_text.max_text_len": 64}
-    return RealSet("rating", columns, take_rows(train, range(1200)), test, limits)
+    limits = {"model.hf_text.max_text_len": 32}
+    return RealSet("rating", columns, take_rows(train, range(800)), test, limits)
 
 
 @pytest.mark.parametrize("make", [emoji, houses, cloth_review], ids=lambda make: make.__name__)
@@ -109,34 +110,34 @@ def test_a_real_set_is_answered_well_and_equally_everywhere(
     ):
         assert parity.holds, parity
     with TritonServer(tmp_path / "bundle") as server:
-        for scheme in ("grpc", "http"):
+        # HTTP differs from gRPC in how bytes travel, which a few rows show as well as all.
+        for scheme, count in (("grpc", count_rows(rows)), ("http", 40)):
+            asked = range(count)
             with Client(server.url(scheme)) as client:
-                found = client.run(rows)
-            for parity in compare_answers(
-                "triton", "predict", answer, expected.columns, found.columns
-            ):
+                found = client.run(take_rows(rows, asked)).columns
+            wanted = take_rows(expected.columns, asked)
+            for parity in compare_answers("triton", "predict", answer, wanted, found):
                 assert parity.holds, (scheme, parity)
 
+    ours, trivial = _errors(expected.columns[data.label], data, regression)
+    assert ours < trivial
+
+
+def _errors(found: Sequence[object], data: RealSet, regression: bool) -> tuple[float, float]:
+    """The error of these answers and of the trivial ones: RMSE, or the share of wrong classes."""
     truth = data.test[data.label]
-    better, trivial = _scores(predictor, data, truth, regression)
-    assert better < trivial
-
-
-def _scores(
-    predictor: MultiModalPredictor, data: RealSet, truth: Sequence[object], regression: bool
-) -> tuple[float, float]:
-    """The error of the predictor and of the trivial one: RMSE, or the share of wrong classes."""
-    found = predictor.predict(_only(data.test, data.columns))
     seen = [cell for cell in data.train[data.label] if not is_gap(cell)]
     if regression:
         wanted = np.array(truth, float)
-        return (
-            float(np.sqrt(np.mean((found - wanted) ** 2))),
-            float(np.sqrt(np.mean((np.mean(np.array(seen, float)) - wanted) ** 2))),
-        )
+        mean = np.mean(np.array(seen, float))
+        return _rmse(np.array(found, float) - wanted), _rmse(mean - wanted)
     commonest = max(set(seen), key=seen.count)
     wanted = np.array(truth, object)
-    return float(np.mean(found != wanted)), float(np.mean(commonest != wanted))
+    return float(np.mean(np.array(found, object) != wanted)), float(np.mean(commonest != wanted))
+
+
+def _rmse(error: NDArray[np.float64]) -> float:
+    return float(np.sqrt(np.mean(error**2)))
 
 
 def _split(table: Table) -> tuple[Table, Table]:

@@ -57,7 +57,11 @@ class Client(Predicts):
         self._timeout_s = timeout_s
         self._in_flight = max(1, in_flight)
         self._transport: _Transport = _TRANSPORTS[self._address.scheme](self._address, timeout_s)
-        self._read_facts()
+        try:
+            self._read_facts()
+        except BaseException:
+            self.close()
+            raise
 
     def __enter__(self) -> Self:
         return self

@@ -133,14 +133,16 @@ def parse_url(url: str) -> Address:
     Raises:
         ConfigError: It is not such a URL.
     """
-    parts = urlsplit(url)
+    mend = "Write grpc://HOST:PORT/NAME or http://HOST:PORT/NAME"
+    try:
+        parts = urlsplit(url)
+        _ = parts.port  # whose reading checks it
+    except ValueError as error:
+        raise ConfigError(where=f"URL {url!r}", what=str(error), mend=mend) from error
     name = parts.path.strip("/")
     if parts.scheme not in ("grpc", "http") or not parts.netloc or not name or "/" in name:
-        raise ConfigError(
-            where=f"URL {url!r}",
-            what="it is not the address of a model",
-            mend="Write grpc://HOST:PORT/NAME or http://HOST:PORT/NAME",
-        )
+        what = "it is not the address of a model"
+        raise ConfigError(where=f"URL {url!r}", what=what, mend=mend)
     return Address(parts.scheme, parts.netloc, name)
 
 
@@ -182,7 +184,7 @@ def read_facts(address: Address, config: Mapping[str, Any]) -> tuple[Facts, str]
             "one that automm exported",
             mend="Check the name after the last '/'",
         ) from error
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeError) as error:
         raise ServerError(
             where=str(address),
             what=f"the facts of the model are not understood: {error}",
