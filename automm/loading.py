@@ -43,7 +43,8 @@ def load(source: str | Path) -> Predicts:
 
 def is_url(source: str | Path) -> bool:
     """Tell whether this names a served model."""
-    return isinstance(source, str) and source.partition("://")[0].lower() in SCHEMES
+    scheme, mark, _ = str(source).partition("://")
+    return isinstance(source, str) and bool(mark) and scheme.lower() in SCHEMES
 
 
 def holds(folder: str | Path) -> str:

@@ -21,6 +21,7 @@ from automm.training.fit import FitWarning, Goal, fit
 from automm_export.export import Exportable, ExportOptions, Report, export
 from automm_export.session import TorchSession
 from automm_serve.answers import AnyAnswer
+from automm_serve.atomic import check_place
 from automm_serve.errors import ConfigError
 from automm_serve.metrics import find_metric
 from automm_serve.predictor import LocalPredictor
@@ -119,6 +120,7 @@ class MultiModalPredictor(Predicts):
         label = self._needed_label()
         if self._problem_type is not None and self._problem_type != "classification":
             find_task(self._problem_type)
+        _check_seed(seed)
         path = _free(save_path or self._path or _new_path())
         config = self._configure(presets, hyperparameters)
         tables = read_training_tables(
@@ -335,9 +337,17 @@ def _record(
     )
 
 
+def _check_seed(seed: int) -> None:
+    if not 0 <= seed < 2**63:
+        raise ConfigError(
+            where="seed", what=f"{seed} cannot be one", mend="Pass a whole number, 0 or more"
+        )
+
+
 def _free(path: str | Path) -> Path:
     """The path, if it is new or empty: better said before training than behind it."""
     folder = Path(path)
+    check_place(folder)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         what = "a predictor is there" if (folder / RECORD).is_file() else "it is not empty"
         raise ConfigError(

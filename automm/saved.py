@@ -64,6 +64,10 @@ class Record(Struct, frozen=True, kw_only=True):
     summary: FitSummary
 
 
+class _Version(Struct):
+    format: int = FORMAT
+
+
 class Saved(Struct, frozen=True):
     """What a folder holds."""
 
@@ -106,14 +110,15 @@ def read_predictor(path: Path) -> Saved:
     Raises:
         BundleError: It is damaged, foreign, or written by a later release.
     """
-    record = _read(path / RECORD, Record)
-    if record.format > FORMAT:
+    found = _read(path / RECORD, _Version).format  # first: a later record may have other fields
+    if found > FORMAT:
         raise BundleError(
             where=str(path),
-            what=f"it has format {record.format}, this release reads up to {FORMAT}",
+            what=f"it has format {found}, this release reads up to {FORMAT}",
             mend="Upgrade with",
             command="pip install --upgrade automm-edge",
         )
+    record = _read(path / RECORD, Record)
     pipeline = load_pipeline(path / "pipeline.json")
     config = _read(path / "config.json", Config)
     model = _build(path, pipeline, config)

@@ -115,7 +115,7 @@ def main() -> None:
     (BUILD / "quickstart.json").write_text(json.dumps(report, indent=2) + "\n")
     say("done; Triton is stopped" if url else "done")
     console.print(_draw(rows, baselines, alone))
-    console.print(_describe_stages(stages))
+    console.print(_describe_stages(stages), soft_wrap=True)
     sizes = {name: _megabytes(HOME / name) for name in ("predictor", "bundle")}
     console.print("On disk: " + ", ".join(f"{name} {size:.1f} MB" for name, size in sizes.items()))
     console.print(_suggest(), soft_wrap=True)
@@ -125,7 +125,8 @@ def _speaker(console: Console, began: float) -> Callable[[str], None]:
     def say(what: str) -> None:
         name, _, text = what.partition(": ")
         seconds = time.monotonic() - began
-        console.print(f"[dim]{seconds:4.0f} s[/]  [bold]{name}[/]{'  ' if text else ''}{text}")
+        gap = "  " if text else ""
+        console.print(f"[dim]{seconds:4.0f} s[/]  [bold]{name}[/]{gap}{text}", soft_wrap=True)
 
     return say
 
@@ -217,7 +218,7 @@ def _read_modalities() -> dict[str, Score]:
 
 def _draw(rows: Sequence[Row], baselines: Mapping[str, Score], alone: Mapping[str, Score]) -> Grid:
     grid = Grid(title="391 test emoji, 9 groups", title_justify="left")
-    grid.add_column("where")
+    grid.add_column("where", no_wrap=True)
     for heading in (
         "accuracy",
         "log-loss",
@@ -237,12 +238,12 @@ def _draw(rows: Sequence[Row], baselines: Mapping[str, Score], alone: Mapping[st
             f"{row.p95_ms:.1f}",
             f"{row.rows_per_s_32:.0f}",
         )
-    for group, marker in ((baselines, ""), (alone, " alone *")):
+    for group, marker in ((baselines, ""), (alone, " alone")):
         grid.add_section()
         for name, one in group.items():
             grid.add_row(name + marker, f"{one.accuracy:.3f}", f"{one.log_loss:.3f}")
     if alone:
-        grid.caption = "* mean of three seeds, from docs/results/emoji.md"
+        grid.caption = "alone: mean of three seeds, from docs/results/emoji.md"
         grid.caption_justify = "left"
     return grid
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
 from typing import Any, cast
 
 import click
 
 from automm_serve.errors import AutoMMError
+from automm_serve.threads import TOKENIZER_VARIABLE, thread_budget
 
 COMMANDS = {
     "train": "automm.cli.train",
@@ -54,6 +56,8 @@ class _Group(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
+            # Before a command imports tokenizers, whose pool would count the cores of the host.
+            os.environ.setdefault(TOKENIZER_VARIABLE, str(thread_budget()))
             return super().invoke(ctx)
         except AutoMMError as error:
             raise click.ClickException(str(error)) from error

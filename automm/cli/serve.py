@@ -89,7 +89,7 @@ def _run_until_stopped(running: TritonServer, bundle: Path, signals: SimpleQueue
                 running.swap(bundle)
                 _say(f"{bundle} was read anew")
             except AutoMMError as error:
-                _say(f"the bundle of before goes on: {error}")
+                _say(f"the bundle was not taken: {error}")
     finally:
         stop.set()
         dog.join()

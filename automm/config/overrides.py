@@ -47,7 +47,7 @@ def pairs(hyperparameters: Hyperparameters) -> Iterator[tuple[str, object]]:
     if hyperparameters is None:
         return
     if isinstance(hyperparameters, str):
-        hyperparameters = shlex.split(hyperparameters)
+        hyperparameters = _split(hyperparameters)
     if isinstance(hyperparameters, Mapping):
         for key, value in hyperparameters.items():
             if isinstance(value, Mapping):
@@ -64,6 +64,17 @@ def pairs(hyperparameters: Hyperparameters) -> Iterator[tuple[str, object]]:
                 mend="Write KEY=VALUE, such as optim.lr=1e-4",
             )
         yield key.strip(), _parse(text.strip())
+
+
+def _split(text: str) -> list[str]:
+    try:
+        return shlex.split(text)
+    except ValueError as error:
+        raise ConfigError(
+            where=f"hyperparameters {text!r}",
+            what=str(error),
+            mend="Close the quotation, or pass a list of KEY=VALUE",
+        ) from error
 
 
 def keys_of(config: Config) -> list[str]:

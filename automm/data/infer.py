@@ -77,7 +77,7 @@ def infer_schema(
         SchemaError: A column that is named is not in the table.
         ConfigError: A problem type or a type of column is unknown, or does not fit.
     """
-    _check_rows(table)
+    check_rows("table", table)
     untyped = bool(getattr(table, "untyped", False))
     given = read_column_types(column_types, table)
     target = None
@@ -104,7 +104,13 @@ def infer_schema(
     )
 
 
-def _check_rows(table: Table) -> None:
+def check_rows(where: str, table: Table) -> None:
+    """Refuse a table without rows, or with columns of unequal length.
+
+    Raises:
+        SchemaError: The columns differ in length.
+        DataError: It has no rows.
+    """
     lengths = {name: len(cells) for name, cells in table.items()}
     if len(set(lengths.values())) > 1:
         raise SchemaError(
@@ -113,7 +119,7 @@ def _check_rows(table: Table) -> None:
             mend="Give every column one cell a row",
         )
     if not count_rows(table):
-        raise DataError(where="table", what="it has no rows", mend="Pass a table with rows")
+        raise DataError(where=where, what="it has no rows", mend="Pass a table with rows")
 
 
 def _asked_by_type(kind: str | None, label: str) -> str | None:

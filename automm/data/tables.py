@@ -8,7 +8,7 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from automm.data.infer import Understanding, infer_schema
+from automm.data.infer import Understanding, check_rows, infer_schema
 from automm.data.problem import find_label, infer_problem
 from automm.data.split import split_rows
 from automm_serve.errors import SchemaError
@@ -58,6 +58,7 @@ def read_training_tables(
         ConfigError: A column type, a problem type or a share is unknown or does not fit.
     """
     train = read_table(train_data, image_root)
+    check_rows("training data", train)
     untyped = bool(getattr(train, "untyped", False))
     asked = problem_type or _asked(column_types, label)
     kind = problem_type
@@ -70,6 +71,7 @@ def read_training_tables(
         train = take_rows(train, ours)
     else:
         valid = read_table(tuning_data, image_root)
+        check_rows("tuning_data", valid)
         if label not in valid:
             raise SchemaError(
                 where="tuning_data",

@@ -26,6 +26,7 @@ from automm.training.scoring import Scorer
 from automm.training.soup import BestStates, cook
 from automm.training.watch import Watch
 from automm_export.graph import Graph
+from automm_serve.errors import ConfigError
 from automm_serve.pipeline import Pipeline
 from automm_serve.schema import Schema
 from automm_serve.tensors import CellError, Table
@@ -124,6 +125,7 @@ def fit(goal: Goal, config: Config, train: Table, valid: Table) -> Trained:
         ConfigError: A checkpoint or an encoder cannot be had, or settings do not fit together.
     """
     task = find_task(goal.problem_type)
+    _check_device(config.env)
     progress = TrainingProgress(goal.metric, shown=goal.shows_progress)
     start = monotonic()
     with progress, _seeded(goal.seed), _one_thread_budget():
@@ -205,6 +207,17 @@ def _train(
         )
         trainer.fit(module, datamodule=scorer.data)
     return watch
+
+
+def _check_device(env: EnvConfig) -> None:
+    if env.accelerator == "gpu" and not (
+        torch.cuda.is_available() or torch.backends.mps.is_available()
+    ):
+        raise ConfigError(
+            where="hyperparameter 'env.accelerator' (--device)",
+            what="there is no GPU that this torch can use",
+            mend="Pass 'auto' or 'cpu', or install a torch for your GPU",
+        )
 
 
 def _precision(env: EnvConfig) -> Literal["32-true", "16-mixed", "bf16-mixed"]:

@@ -11,6 +11,8 @@ from pathlib import Path
 
 from automm_serve.errors import ConfigError
 
+_LONGEST_NAME = 240  # of 255 bytes: the temporary sibling has a longer one
+
 
 @contextmanager
 def write_folder(path: str | Path, *, replace: bool = False, known_by: str = "") -> Iterator[Path]:
@@ -33,7 +35,7 @@ def write_folder(path: str | Path, *, replace: bool = False, known_by: str = "")
     Raises:
         ConfigError: Something is in the way.
     """
-    target = Path(os.path.abspath(path))  # noqa: PTH100  # resolve() would follow a link
+    target = check_place(path)
     _check_free(target, replace, known_by)
     target.parent.mkdir(parents=True, exist_ok=True)
     scratch = Path(tempfile.mkdtemp(prefix=f".{target.name}.", suffix=".new", dir=target.parent))
@@ -45,6 +47,27 @@ def write_folder(path: str | Path, *, replace: bool = False, known_by: str = "")
         _put(scratch, target)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)  # gone already after a rename
+
+
+def check_place(path: str | Path) -> Path:
+    """Return the absolute path of a folder that can be made, whether it is there or not.
+
+    Worth asking before hours of work whose result shall lie there.
+
+    Raises:
+        ConfigError: A file is in the way, the folder above cannot be written, or the name is none.
+    """
+    target = Path(os.path.abspath(path))  # noqa: PTH100  # resolve() would follow a link
+    above = next(parent for parent in target.parents if os.path.lexists(parent))
+    if not above.is_dir():
+        what = f"{above} is not a folder"
+    elif not os.access(above, os.W_OK | os.X_OK):
+        what = f"{above} cannot be written"
+    elif any(len(os.fsencode(part)) > _LONGEST_NAME for part in target.parts):
+        what = "its name is too long"
+    else:
+        return target
+    raise ConfigError(where=f"folder {target}", what=what, mend="Give the path of a new folder")
 
 
 def _check_free(target: Path, replace: bool, known_by: str) -> None:

@@ -34,7 +34,7 @@ from PIL import (
     WebPImagePlugin,
 )
 
-from automm_serve.cells import is_gap
+from automm_serve.cells import is_gap, quote
 
 FORMATS = tuple(
     plugin.format
@@ -72,6 +72,10 @@ def pictures_of(cell: object) -> list[object]:
 
 def _pictures_of_one(cell: object) -> list[object]:
     if isinstance(cell, Mapping):  # as the `datasets` library writes pictures to Parquet
+        if cell and "bytes" not in cell and "path" not in cell:
+            raise ValueError(
+                f"a mapping without 'bytes' and 'path' is not a picture: {quote(cell)}"
+            )
         content = cell.get("bytes")
         cell = cell.get("path") if is_gap(content) else content
     if isinstance(cell, bytes | bytearray | memoryview | Path | Image.Image | np.ndarray):
@@ -99,7 +103,10 @@ def encoded(picture: object) -> bytes:
         return _read(Path(picture)) if _is_path(picture) else decode_base64(picture)
     image = picture if isinstance(picture, Image.Image) else _from_array(picture)
     buffer = io.BytesIO()
-    _upright(image).save(buffer, "PNG")
+    try:
+        _upright(image).save(buffer, "PNG")
+    except Exception as error:  # a picture that was opened, and is decoded only now
+        raise _undecodable(error) from None
     return buffer.getvalue()
 
 
@@ -143,8 +150,11 @@ def to_pixels(picture: object, height: int, width: int) -> NDArray[np.uint8]:
     except UnidentifiedImageError:  # its message is the address of our buffer
         raise ValueError(f"not a picture of a known kind ({', '.join(FORMATS)})") from None
     except Exception as error:  # decoders of hostile bytes raise whatever they stumble upon
-        reason = str(error) or type(error).__name__
-        raise ValueError(f"not a picture that can be decoded: {reason}") from None
+        raise _undecodable(error) from None
+
+
+def _undecodable(error: Exception) -> ValueError:
+    return ValueError(f"not a picture that can be decoded: {str(error) or type(error).__name__}")
 
 
 def _open(content: bytes) -> Image.Image:

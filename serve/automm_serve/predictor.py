@@ -113,7 +113,9 @@ class LocalPredictor(Predicts):
             answers = plan.answer.decode({name: tensors[name] for name in plan.answer.reads})
         return _spread(answers, good, rows) if failed else answers, errors
 
-    def _run_graphs(self, tensors: Tensors, plan: Program, processors: Sequence[Processor]) -> Tensors:
+    def _run_graphs(
+        self, tensors: Tensors, plan: Program, processors: Sequence[Processor]
+    ) -> Tensors:
         """Run rows of like length together: padding costs more than batching gains on a CPU."""
         specs = {spec.name: spec for processor in processors for spec in processor.specs()}
         needs: dict[str, NDArray[np.intp]] = {}

@@ -58,7 +58,11 @@ class Predicts(ABC):
     @property
     @abstractmethod
     def answers(self) -> Mapping[str, AnyAnswer]:
-        """Program name -> what its answers mean."""
+        """Program name -> what its answers mean.
+
+        A served bundle may give way to another one while rows are asked, so that what was read
+        before ``run`` may not fit what ``run`` gave: read it afterwards.
+        """
 
     @property
     def class_labels(self) -> list[Any] | None:
@@ -90,9 +94,8 @@ class Predicts(ABC):
             SchemaError: The table has not the columns of the model.
             DataError: It is not a table.
         """
-        answer = self.answers["predict"]
         found = self._ask(data, "predict", image_root, return_errors)
-        name = answer.columns[0].name
+        name = self.answers["predict"].columns[0].name
         cells = _array(found.columns[name])
         result = _series(cells, data, name) if _wants_pandas(data, as_pandas) else cells
         return (result, found.errors) if return_errors else result
@@ -122,14 +125,9 @@ class Predicts(ABC):
             DataError: The model predicts no classes.
             SchemaError: The table has not the columns of the model.
         """
-        answer = self.answers["predict"]
-        if not isinstance(answer, ClassesAnswer):
-            raise DataError(
-                where="predict_proba",
-                what=f"the model predicts numbers for {answer.columns[0].name!r}, not classes",
-                mend="Call predict",
-            )
+        _classes_of(self.answers["predict"])  # before rows are asked
         found = self._ask(data, "predict", image_root, return_errors)
+        answer = _classes_of(self.answers["predict"])  # of the bundle that answered: see `answers`
         cells = found.columns[answer.probabilities_column]
         table: Any = _vectors(cells, len(answer.classes))
         if not as_multiclass and len(answer.classes) == 2:
@@ -160,8 +158,8 @@ class Predicts(ABC):
         Raises:
             SchemaError: The table has not the columns of the model.
         """
-        answer = find_program(self.answers, "embed")
         found = self._ask(data, "embed", image_root, return_errors)
+        answer = find_program(self.answers, "embed")
         table: Any = _vectors(found.columns["features"], answer.columns[0].width)
         if as_pandas:
             table = _pandas().DataFrame(table, index=_index(data))
@@ -208,6 +206,7 @@ class Predicts(ABC):
                 mend="Pass a table that holds the true labels",
             )
         found = self._ask(table, "predict", None, True)
+        answer = self.answers["predict"]
         _, unlabelled = answer.encode(table, {})
         left_out = found.failed | {error.row for error in unlabelled}
         rows = [row for row in range(count_rows(table)) if row not in left_out]
@@ -237,6 +236,16 @@ class Predicts(ABC):
             what = f"{len(found.errors)} of {count} rows have no answer"
             warnings.warn(what + _example(found.errors), RowWarning, stacklevel=3)
         return found
+
+
+def _classes_of(answer: AnyAnswer) -> ClassesAnswer:
+    if isinstance(answer, ClassesAnswer):
+        return answer
+    raise DataError(
+        where="predict_proba",
+        what=f"the model predicts numbers for {answer.columns[0].name!r}, not classes",
+        mend="Call predict",
+    )
 
 
 def _example(errors: Sequence[CellError]) -> str:

@@ -169,15 +169,15 @@ def _refuse_twins(names: Iterable[str]) -> None:
 
 def _read_file(path: Path, root: Path | None) -> FileTable:
     reader = _READERS.get(path.suffix.lower())
+    if not is_file(path):
+        raise DataError(
+            where=str(path), what="there is no such file", mend="Pass the path of a table"
+        )
     if reader is None:
         raise DataError(
             where=str(path),
             what=f"{path.suffix or 'a file without suffix'} is not a kind of table that we read",
             mend=f"Pass a file of one of these kinds: {', '.join(_READERS)}",
-        )
-    if not path.is_file():
-        raise DataError(
-            where=str(path), what="there is no such file", mend="Pass the path of a table"
         )
     try:
         columns = reader(path)
@@ -243,7 +243,7 @@ def _read_parquet(path: Path) -> Table:
         # Not read_table: that needs the dataset module, and guesses partitions from the path.
         return _columns(parquet.ParquetFile(path).read())
     except (OSError, ValueError, NotImplementedError) as error:  # ArrowInvalid is a ValueError
-        raise _not_a_table(path, str(error)) from error
+        raise _not_a_table(path, str(error).rstrip(".")) from error
 
 
 def _not_a_table(path: Path, what: str) -> DataError:

@@ -13,6 +13,9 @@ from automm_serve.errors import ConfigError
 
 VARIABLE = "AUTOMM_THREADS"
 
+TOKENIZER_VARIABLE = "RAYON_NUM_THREADS"
+"""What the pool of `tokenizers` is told its size by; it has no call for it, and reads this once."""
+
 
 def thread_budget(cgroup: Path = Path("/sys/fs/cgroup")) -> int:
     """Return how many threads this process may keep busy, at least 1.

@@ -136,5 +136,6 @@ def _check_files(folder: Path, raw: bytes, manifest: Manifest) -> Iterator[str]:
         if name != MANIFEST and name not in manifest.files:
             yield f"{name}: it is not of this bundle"
     code = f"{REPOSITORY}/{manifest.name}/1/model.py"
-    if not file_fault(folder, code, len(MODEL_PY)) and (folder / code).read_bytes() != MODEL_PY.encode():
+    ours = MODEL_PY.encode()
+    if not file_fault(folder, code, len(ours)) and (folder / code).read_bytes() != ours:
         yield f"{code}: it is not the code of this release, and must not be served"

@@ -31,7 +31,9 @@ def test_what_is_no_folder_is_refused(tmp_path, name, what):
         automm.load(tmp_path / name)
 
 
-@pytest.mark.parametrize("url", ["grpc://127.0.0.1:8001/m", "http://h/m", "https://h/m"])
+@pytest.mark.parametrize(
+    "url", ["grpc://127.0.0.1:8001/m", "http://h/m", "https://h/m", "grpc://[::1/m"]
+)
 def test_a_url_is_told_from_a_folder(url):
     assert is_url(url)
     for path in ("bundle", "/a/b", "c:\\bundle", "s3://bucket/x", BUNDLE):

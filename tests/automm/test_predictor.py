@@ -106,10 +106,8 @@ def test_absent_pictures_are_masked_exactly(fused):
 
     graph = fused.exportable().graphs["predict"].eval()
     processors = fused.exportable().pipeline.processors
-    feed = {}
-    for processor in processors:
-        feed |= processor.transform(take_rows(pets(4), [0, 1, 2, 3]))[0]
-    feed = {name: torch.from_numpy(tensor) for name, tensor in feed.items()}
+    found = [processor.transform(take_rows(pets(4), range(4)))[0] for processor in processors]
+    feed = {name: torch.from_numpy(array) for part in found for name, array in part.items()}
     feed["timm_image_valid"] = torch.zeros_like(feed["timm_image_valid"])
     with torch.no_grad():
         dark = graph(feed)["features"]
@@ -190,6 +188,20 @@ def test_a_table_without_anything_to_learn_is_refused(tmp_path, table, error, sa
     with pytest.raises(error, match=says):
         MultiModalPredictor(label="kind", path=tmp_path / "p", verbosity=0).fit(table)
     assert not (tmp_path / "p").exists()
+
+
+def test_a_folder_of_a_later_release_is_said_whatever_else_is_in_it(fused, tmp_path):
+    later = shutil.copytree(fused.path, tmp_path / "later")
+    (later / "predictor.json").write_text('{"format": 2}')
+    with pytest.raises(BundleError, match="has format 2, this release reads up to 1"):
+        MultiModalPredictor.load(later)
+
+
+def test_a_damaged_architecture_is_named(fused, tmp_path):
+    damaged = shutil.copytree(fused.path, tmp_path / "damaged")
+    (damaged / "backbones" / "timm_image" / "config.json").write_text('{"architecture": "te')
+    with pytest.raises(ConfigError, match=r"its config\.json is damaged"):
+        MultiModalPredictor.load(damaged)
 
 
 def test_a_damaged_folder_is_named(fused, tmp_path):

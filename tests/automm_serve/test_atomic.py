@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from automm_serve.atomic import write_folder
+from automm_serve.atomic import check_place, write_folder
 from automm_serve.errors import ConfigError
 
 
@@ -115,3 +115,19 @@ def test_others_may_read_the_folder_as_the_umask_says(tmp_path):
     finally:
         os.umask(before)
     assert stat.S_IMODE((tmp_path / "bundle").stat().st_mode) == 0o755
+
+
+def test_a_file_above_is_refused_and_so_is_a_name_that_is_too_long(tmp_path):
+    (tmp_path / "rows.csv").touch()
+    with pytest.raises(ConfigError, match=r"rows\.csv is not a folder"):
+        check_place(tmp_path / "rows.csv" / "new" / "bundle")
+    with pytest.raises(ConfigError, match="too long"):
+        check_place(tmp_path / ("n" * 250))
+    assert check_place(tmp_path / "new" / "bundle") == tmp_path / "new" / "bundle"
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_folder_that_cannot_be_written_is_refused(tmp_path):
+    tmp_path.chmod(0o500)
+    with pytest.raises(ConfigError, match="cannot be written"):
+        check_place(tmp_path / "bundle")

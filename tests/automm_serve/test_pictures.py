@@ -326,3 +326,15 @@ def test_a_picture_in_memory_is_written_without_loss(mode):
         image = Image.fromarray(pixels(8)).convert(mode)
     found = to_pixels(encoded(image), SIZE, SIZE)
     np.testing.assert_array_equal(found, to_pixels(image, SIZE, SIZE))
+
+
+def test_a_mapping_that_is_no_picture_is_not_taken_for_a_gap():
+    assert pictures_of({"bytes": None, "path": None}) == []
+    with pytest.raises(ValueError, match="without 'bytes' and 'path'"):
+        pictures_of({"url": "https://example.org/cat.png"})
+
+
+def test_a_truncated_picture_that_was_opened_already_is_told_before_it_is_sent():
+    opened = Image.open(io.BytesIO(png()[:300]))
+    with pytest.raises(ValueError, match="not a picture that can be decoded"):
+        encoded(opened)

@@ -8,7 +8,7 @@ import pytest
 
 from automm_serve.answers import AnyAnswer, ClassesAnswer, ValuesAnswer
 from automm_serve.errors import ConfigError, DataError, MissingDependencyError, SchemaError
-from automm_serve.predicts import RowWarning
+from automm_serve.predicts import Predictions, Predicts, RowWarning
 from automm_serve.tensors import Table
 from tests.automm_serve.samples import encode, pixels, predictor, table
 
@@ -239,3 +239,29 @@ def test_a_metric_that_is_none_is_refused():
     data = table(8)
     with pytest.raises(ConfigError, match="acuracy"):
         predictor().evaluate({**data, "label": truth(data)}, "acuracy")
+
+
+class Swapped(Predicts):
+    """Answers like a server whose bundle gives way to another one while it is asked."""
+
+    def __init__(self) -> None:
+        self._before, self._after = (
+            ClassesAnswer("kind", ("a", "b")),
+            ClassesAnswer("sort", ("x", "y", "z")),
+        )
+        self._asked = False
+
+    @property
+    def answers(self) -> dict[str, AnyAnswer]:
+        return {"predict": self._after if self._asked else self._before}
+
+    def run(self, table: Table, program: str = "predict") -> Predictions:
+        self._asked = True
+        return Predictions(self._after.decode({"probabilities": np.eye(3)[:2]}), [], [])
+
+
+def test_an_answer_is_read_as_the_bundle_means_it_that_gave_it():
+    assert Swapped().predict({"a": [1, 2]}).tolist() == ["x", "y"]
+    assert Swapped().predict_proba({"a": [1, 2]}).shape == (2, 3)
+    pytest.importorskip("pandas")
+    assert list(Swapped().predict_proba({"a": [1, 2]}, as_pandas=True)) == ["x", "y", "z"]

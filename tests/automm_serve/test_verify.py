@@ -87,3 +87,10 @@ def _redigest(bundle: Path) -> None:
             "size_bytes": len(content),
         }
     frozen.rewrite(bundle, files=raw["files"])
+
+
+def test_code_that_is_not_even_text_is_named(tmp_path):
+    bundle = frozen.copy(tmp_path)
+    code = bundle / "model_repository" / "tiny" / "1" / "model.py"
+    code.write_bytes(b"\xff" + code.read_bytes()[1:])
+    assert any("model.py" in problem for problem in verify(bundle).problems)

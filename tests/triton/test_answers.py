@@ -109,6 +109,19 @@ def infer(server: TritonServer, texts: list[str], program: str = "predict") -> d
     return {output["name"]: output["data"] for output in answer["outputs"]}
 
 
+@SCHEMES
+def test_a_client_for_asyncio_connects_at_its_first_calls(server, local, scheme):
+    async def ask() -> Any:
+        client = AsyncClient(server.url(scheme))
+        try:
+            return await asyncio.gather(*(client.predict_proba(rows(3)) for _ in range(3)))
+        finally:
+            await client.close()
+
+    for found in asyncio.run(ask()):
+        np.testing.assert_allclose(found, local.predict_proba(rows(3)), atol=1e-5)
+
+
 def test_plain_http_gives_the_same_answer(server, local):
     table = rows(3)
     expected = local.run(table)

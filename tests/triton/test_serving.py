@@ -17,7 +17,7 @@ import pytest
 import automm_serve.wire
 from automm_serve.bundle import load
 from automm_serve.errors import BundleError, ConfigError, ServerError
-from automm_serve.golden import ANSWERS, ROWS, read_rows
+from automm_serve.golden import ANSWERS, ROWS, read_answers, read_rows
 from automm_serve.manifest import REPOSITORY, encode_manifest, read_manifest
 from automm_serve.tensors import concat_tables, take_rows
 from automm_serve.triton.client import Client
@@ -70,7 +70,7 @@ def test_a_port_in_use_is_named_with_its_option(parts, bundles, option):
 
 def test_a_server_that_dies_at_start_is_explained_in_one_line(parts, copied, tmp_path):
     graph = next(copied.glob(f"{REPOSITORY}/tiny__*/1/model.onnx"))
-    graph.write_bytes(graph.read_bytes()[:-100])
+    graph.write_bytes(bytes(100) + graph.read_bytes()[100:])
     options = msgspec.structs.replace(OPTIONS, log_file=tmp_path / "triton.log")
     with pytest.raises(ServerError) as caught:
         TritonServer(copied, options)
@@ -102,6 +102,13 @@ def test_a_model_of_a_stranger_is_not_run(parts, copied):
 def test_a_bundle_without_a_model_is_refused_and_does_not_hang(parts, copied):
     (public(copied) / "1" / "model.py").unlink()
     with pytest.raises(BundleError, match=r"model\.py is missing"):
+        TritonServer(copied, OPTIONS)
+
+
+def test_a_truncated_graph_is_named_before_anything_starts(parts, copied):
+    graph = next(copied.glob(f"{REPOSITORY}/tiny__*/1/model.onnx"))
+    graph.write_bytes(graph.read_bytes()[:-100])
+    with pytest.raises(BundleError, match=r"model\.onnx: it has \d+ bytes, and had"):
         TritonServer(copied, OPTIONS)
 
 
@@ -258,7 +265,7 @@ def test_a_graph_stays_until_the_last_request_that_calls_it_is_answered(full_ser
 
 def test_a_bundle_that_fails_does_not_take_the_place_of_the_one_that_serves(parts, bundles, copied):
     graph = next(copied.glob(f"{REPOSITORY}/tiny__*/1/model.onnx"))
-    graph.write_bytes(graph.read_bytes()[:-100])
+    graph.write_bytes(bytes(100) + graph.read_bytes()[100:])
     with TritonServer(bundles[1], OPTIONS) as server, Client(server.url()) as client:
         table = read_rows(bundles[1] / ROWS, client.facts.schema)
         expected = client.predict_proba(table)
@@ -267,6 +274,18 @@ def test_a_bundle_that_fails_does_not_take_the_place_of_the_one_that_serves(part
         assert server.bundle.path == bundles[1]
         np.testing.assert_allclose(client.predict_proba(table), expected, atol=1e-6)
         assert server.find_fault() == ""
+
+
+def test_a_bundle_whose_files_have_gone_cannot_go_on_and_that_is_said(parts, bundles, copied):
+    shutil.copytree(bundles[1], other := copied.with_name("other"))
+    with TritonServer(copied, OPTIONS) as server:
+        answers = read_answers(other / ANSWERS)
+        answers.programs["predict"]["probabilities"][0] = [0.0, 0.0, 1.0]
+        (other / ANSWERS).write_bytes(msgspec.json.encode(answers))
+        shutil.rmtree(copied)
+        other.rename(copied)  # as an export that replaces it
+        with pytest.raises(ServerError, match=r"it fails .* and the one before cannot be loaded"):
+            server.swap(copied)
 
 
 def test_the_pip_server_has_no_backend_for_graphs_of_their_own(parts, bundles):

@@ -143,7 +143,14 @@ def _source(name: str) -> Source:
                 what="the folder has no config.json of timm",
                 mend="Pass a folder with timm's config.json and model.safetensors",
             )
-        content = msgspec.json.decode(file.read_bytes())
+        try:
+            content = msgspec.json.decode(file.read_bytes(), type=dict[str, Any])
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise ConfigError(
+                where=f"checkpoint {name!r}",
+                what=f"its config.json is damaged: {error}",
+                mend="Pass a folder with timm's config.json and model.safetensors",
+            ) from error
         # timm takes what lies beside for the settings where there is no section for them.
         return Source(f"local-dir:{local}", content.get("pretrained_cfg", content), None)
     known = timm.models.get_pretrained_cfg(name, allow_unregistered=True)

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
 from automm_serve.cells import category_key, is_gap, quote
+from automm_serve.errors import BundleError
 from automm_serve.tensors import BATCH, Axis, CellError, Table, Tensors, TensorSpec
 
 SHORTEST = 16
@@ -166,7 +167,14 @@ class TextProcessor(Struct, frozen=True, dict=True, tag="text", forbid_unknown_f
 
     @cached_property
     def _live(self) -> Tokenizer:
-        return Tokenizer.from_str(bytes(self.tokenizer).decode())
+        try:
+            return Tokenizer.from_str(bytes(self.tokenizer).decode())
+        except Exception as error:  # tokenizers raises no other class
+            raise BundleError(
+                where=f"processor {self.name!r}",
+                what=f"its tokenizer is damaged: {error}",
+                mend="Copy the folder anew from where it was made, or make it again",
+            ) from error
 
 
 def _template(tokenizer: Tokenizer) -> tuple[tuple[int, ...], tuple[int, ...]]:

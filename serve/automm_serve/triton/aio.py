@@ -51,6 +51,7 @@ class AsyncClient:
         self._timeout_s = timeout_s
         self._in_flight = max(1, in_flight)
         self._live: Any = None
+        self._connecting = asyncio.Lock()
 
     async def __aenter__(self) -> Self:
         await self._connect()
@@ -61,15 +62,7 @@ class AsyncClient:
 
     async def run(self, table: Table, program: str = "predict") -> Predictions:
         """Answer every row; see ``Client.run``."""
-        if self._live is None:
-            await self._connect()
-        for pause_s in attempts(self._timeout_s):
-            await asyncio.sleep(pause_s)
-            try:
-                return await self._ask_all(Exchange(self.facts, table, program), program)
-            except OtherBundleError:
-                await self._read_facts()
-        raise changing(self._address)
+        return (await self._run(table, program))[1]
 
     async def predict(self, data: object, **options: Any) -> Any:
         """Return one class or one number a row; see ``Predicts.predict``."""
@@ -96,10 +89,23 @@ class AsyncClient:
 
     async def _answered(self, data: object, program: str, options: Mapping[str, Any]) -> _Answered:
         table = read_table(data, options.get("image_root"))
-        return _Answered(self.facts.answers, await self.run(table, program))
+        facts, found = await self._run(table, program)
+        return _Answered(facts.answers, found)
 
-    async def _ask_all(self, exchange: Exchange, program: str) -> Predictions:
-        parameters = {PROGRAM: program, BUNDLE: self.facts.bundle}
+    async def _run(self, table: Table, program: str) -> tuple[Facts, Predictions]:
+        """The answer, and the facts of the bundle that gave it: other calls read them anew."""
+        await self._connect()
+        for pause_s in attempts(self._timeout_s):
+            await asyncio.sleep(pause_s)
+            facts = self.facts
+            try:
+                return facts, await self._ask_all(facts, Exchange(facts, table, program), program)
+            except OtherBundleError:
+                await self._read_facts()
+        raise changing(self._address)
+
+    async def _ask_all(self, facts: Facts, exchange: Exchange, program: str) -> Predictions:
+        parameters = {PROGRAM: program, BUNDLE: facts.bundle}
         waiting: set[asyncio.Task[None]] = set()
         try:
             for chunk in exchange.chunks():
@@ -122,6 +128,12 @@ class AsyncClient:
         exchange.take(chunk, result)
 
     async def _connect(self) -> None:
+        """Connect, unless that is done; calls that come meanwhile wait for the facts."""
+        async with self._connecting:
+            if self._live is None:
+                await self._connect_once()
+
+    async def _connect_once(self) -> None:
         address = self._address
         self._library: Any = require(
             f"tritonclient.{address.scheme}.aio", purpose=f"a client of {address}"

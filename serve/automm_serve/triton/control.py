@@ -84,8 +84,12 @@ class Control:
                 }
             ],
         }
-        answer = self.ask(f"models/{name}/infer", body, timeout_s)
-        return {output["name"]: output["data"] for output in answer["outputs"]}
+        path = f"models/{name}/infer"
+        answer = self.ask(path, body, timeout_s)
+        try:
+            return {output["name"]: output["data"] for output in answer["outputs"]}
+        except (KeyError, TypeError) as error:
+            raise _failure(path, f"the answer has no outputs: {str(answer)[:200]}") from error
 
 
 def _reason(error: HTTPError) -> str:

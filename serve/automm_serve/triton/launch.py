@@ -89,9 +89,11 @@ class TritonServer:
         check_machine(self.parts, self.options.target, self.options.host)
         host = self.options.host
         self._http_port = take_port(host, self.options.http_port, "--http-port")
-        self._grpc_port = take_port(host, self.options.grpc_port, "--grpc-port")
+        taken = [self._http_port]
+        self._grpc_port = take_port(host, self.options.grpc_port, "--grpc-port", taken)
+        taken.append(self._grpc_port)
         # The server would start without its metrics, and say so in its log alone.
-        self._metrics_port = take_port(host, self.options.metrics_port, "--metrics-port")
+        self._metrics_port = take_port(host, self.options.metrics_port, "--metrics-port", taken)
         self._secret = secrets.token_hex(16)
         self.control = Control(self._reach(self._http_port), self._secret)
         self._lock = RLock()  # a swap and a repair must not meet
@@ -184,9 +186,9 @@ class TritonServer:
             stubs = self.process.stubs(old.name)
             try:
                 self._take(fresh, canary, old)
-            except ServerError:
+            except ServerError as error:
                 failed = self.process.stubs(old.name) - stubs
-                self._take(old, old_canary, fresh)
+                self._take_back(old, old_canary, fresh, error)
                 self._forget(fresh, failed)
                 raise
             self._forget(old, stubs)
@@ -200,6 +202,20 @@ class TritonServer:
         self.control.load(new.name, self.options.ready_timeout_s)
         self.bundle, self._canary = new, canary
         self.check()
+
+    def _take_back(
+        self, old: ServedBundle, canary: Canary, failed: ServedBundle, error: ServerError
+    ) -> None:
+        """Let the old bundle answer again; say so where its files have gone meanwhile."""
+        try:
+            self._take(old, canary, failed)
+        except ServerError as second:
+            raise ServerError(
+                where=f"bundle {failed.path}",
+                what=f"it fails ({error.what.rstrip('.')}), and the one before cannot be loaded "
+                f"again ({second.what.rstrip('.')})",
+                mend="Lay a sound bundle there and swap again, or start the server anew",
+            ) from error
 
     def _forget(self, gone: ServedBundle, stubs: set[int]) -> None:
         """Unload the graphs of a bundle, once the stubs that call them have ended."""

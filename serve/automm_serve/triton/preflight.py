@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import os
 import socket
+from collections.abc import Collection
 from pathlib import Path
 
 from automm_serve.errors import ConfigError, ServerError
@@ -117,12 +118,31 @@ def check_shm() -> None:
         )
 
 
-def take_port(host: str, wanted: int, option: str) -> int:
+def take_port(host: str, wanted: int, option: str, taken: Collection[int] = ()) -> int:
     """Return a port that is free: the wanted one, or any where that is 0.
+
+    Args:
+        host: Address to listen at.
+        wanted: Port.
+        option: That says so, for the message.
+        taken: Ports that the server has for something else.
 
     Raises:
         ServerError: It is in use, or may not be used.
+        ConfigError: There is no such port, or it was asked for twice.
     """
+    if not 0 <= wanted <= 65535:
+        raise ConfigError(
+            where=f"{option} {wanted}",
+            what="there is no such port",
+            mend="Pass a number up to 65535; 0 takes a free one",
+        )
+    if wanted in taken:  # the server would end with the whole help text
+        raise ConfigError(
+            where=f"{option} {wanted}",
+            what="another of the three options has this port",
+            mend="Give each of them a port of its own; 0 takes a free one",
+        )
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family) as trial:
         # As the server does: a port in TIME_WAIT after a restart is free.
@@ -135,7 +155,8 @@ def take_port(host: str, wanted: int, option: str) -> int:
                 what=f"it cannot be used: {error.strerror}",
                 mend=f"Stop what uses it, or choose another with {option} (0 takes a free one)",
             ) from error
-        return int(trial.getsockname()[1])
+        port = int(trial.getsockname()[1])
+    return port if port not in taken else take_port(host, 0, option, taken)
 
 
 def is_loopback(host: str) -> bool:

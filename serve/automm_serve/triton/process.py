@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from automm_serve.errors import ServerError
-from automm_serve.threads import VARIABLE, thread_budget
+from automm_serve.threads import TOKENIZER_VARIABLE, VARIABLE, thread_budget
 from automm_serve.triton.locate import ServerParts
 from automm_serve.triton.log import explain
 
@@ -141,8 +141,9 @@ def environment(parts: ServerParts) -> dict[str, str]:
     folders = [str(parts.python.parent), variables.get("PATH", os.defpath)]
     variables["PATH"] = os.pathsep.join(folders)
     # The whole budget is the one stub's: the server itself only passes messages.
-    for variable in (VARIABLE, "OMP_NUM_THREADS", "RAYON_NUM_THREADS"):
+    for variable in (VARIABLE, "OMP_NUM_THREADS"):
         variables[variable] = str(thread_budget())
+    variables.setdefault(TOKENIZER_VARIABLE, str(thread_budget()))
     return variables
 
 

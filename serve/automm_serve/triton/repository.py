@@ -12,6 +12,7 @@ from pathlib import Path
 
 from msgspec import Struct
 
+from automm_serve.bundle import MEND, file_fault
 from automm_serve.errors import BundleError, ConfigError, near_name
 from automm_serve.manifest import REPOSITORY, Manifest, read_manifest
 from automm_serve.triton import IN_PROCESS, MODEL_PY
@@ -147,14 +148,18 @@ def _check_files(bundle: ServedBundle) -> None:
     version = bundle.folder(bundle.name) / "1"
     # Without a model.py the server hangs while it loads, and says nothing.
     needed = [version / "model.py", version / "pipeline.json"]
-    needed += [bundle.folder(graph) / "1" for graph in bundle.graphs]
     for path in needed:
         if not path.exists():
             raise BundleError(
                 where=f"bundle {bundle.path}",
                 what=f"{path.relative_to(bundle.path)} is missing",
-                mend="Copy the bundle anew from where it was exported, or export it again",
+                mend=MEND,
             )
+    for graph in bundle.manifest.graphs.values():
+        for name in graph.files.values():
+            fault = file_fault(bundle.path, name, bundle.manifest.files[name].size_bytes)
+            if fault:
+                raise BundleError(where=str(bundle.path / name), what=fault, mend=MEND)
     if (version / "model.py").read_bytes() != MODEL_PY.encode():
         raise BundleError(
             where=f"bundle {bundle.path}",

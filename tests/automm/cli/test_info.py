@@ -70,6 +70,7 @@ def test_a_predictor_is_told_without_torch(tmp_path, monkeypatch):
 )
 def test_what_is_neither_is_refused(tmp_path, monkeypatch, path, message):
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "rows.doc").touch()
     result = run("info", path)
     assert (result.exit_code, message in result.stderr) == (1, True)
 

@@ -1,5 +1,6 @@
 """The group: its help, its exit codes, and that each command is where it says."""
 
+import os
 import sys
 from importlib import import_module
 from types import ModuleType
@@ -59,3 +60,19 @@ def test_a_wrong_question_exits_2():
 
 def test_the_version_is_that_of_the_distribution():
     assert "automm, version " in run("--version").output
+
+
+def test_the_pool_of_the_tokenizer_keeps_to_the_budget(monkeypatch):
+    monkeypatch.setenv("AUTOMM_THREADS", "3")
+    monkeypatch.setenv("RAYON_NUM_THREADS", "1")
+    run("doctor", "--help")
+    assert os.environ["RAYON_NUM_THREADS"] == "1"  # who set it has the last word
+    monkeypatch.delenv("RAYON_NUM_THREADS")
+    run("doctor", "--help")
+    assert os.environ["RAYON_NUM_THREADS"] == "3"
+
+
+def test_a_budget_that_is_none_is_a_message(monkeypatch):
+    monkeypatch.setenv("AUTOMM_THREADS", "many")
+    monkeypatch.delenv("RAYON_NUM_THREADS", raising=False)
+    assert "AUTOMM_THREADS" in run("doctor").output

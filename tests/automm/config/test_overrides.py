@@ -60,3 +60,8 @@ def test_a_preset_survives_its_file(name):
 def test_a_misspelt_preset_is_named():
     with pytest.raises(ConfigError, match="'medium_quality'"):
         find_preset("medium_qualty")
+
+
+def test_a_quotation_that_is_left_open_is_refused():
+    with pytest.raises(ConfigError, match="No closing quotation"):
+        override(Config(), "optim.lr='1")

@@ -40,16 +40,17 @@ def test_the_best_states_are_kept_in_order(in_memory, monkeypatch):
     [("best", 1.0, 1), ("greedy_soup", 2.0, 2), ("uniform_soup", 5.0, 3)],
 )
 def test_a_greedy_soup_takes_in_what_does_no_harm(method, value, count):
-    best = BestStates(linear(0.0), 3, lambda new, old: new > old)
-    for weight, score in ((1, 0.9), (3, 0.8), (11, 0.7)):
-        offer(best, weight, score)
+    model = linear(0.0)
+    best = BestStates(model, 3, lambda new, old: new > old)
+    for weight, reached in ((1, 0.9), (3, 0.8), (11, 0.7)):
+        offer(best, weight, reached)
 
     def score():  # the nearer to 2, the better
-        return 1 - abs(best.model.weight[0, 0].item() - 2) / 10
+        return 1 - abs(model.weight[0, 0].item() - 2) / 10
 
     _, souped = cook(best, method, score)
     assert souped == count
-    assert best.model.weight[0, 0].item() == pytest.approx(value)
+    assert model.weight[0, 0].item() == pytest.approx(value)
 
 
 def test_counters_are_not_averaged():

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
+from automm_serve.errors import BundleError
 from automm_serve.processors.text import TextProcessor
 from automm_serve.tensors import BATCH, Axis, TensorSpec
 from tests.automm_serve.samples import END, PAD, SCALARS, START, UNKNOWN, WORDS, word_tokenizer
@@ -227,3 +228,10 @@ def test_on_real_reviews_the_packaged_minilm_gives_its_own_ids(real_data):
         ids = tokenizer.encode(cell).ids
         assert found["text_ids"][row, : len(ids)].tolist() == ids
         assert found["text_mask"][row].sum() == len(ids)
+
+
+def test_a_damaged_tokenizer_is_an_error_of_ours():
+    fitted = fit(["title"])
+    damaged = msgspec.structs.replace(fitted, tokenizer=msgspec.Raw(b'{"model": 1}'))
+    with pytest.raises(BundleError, match="processor 'text': its tokenizer is damaged"):
+        damaged.transform({"title": ["a"]})

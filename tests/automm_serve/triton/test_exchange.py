@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from automm_serve.answers import ClassesAnswer
-from automm_serve.errors import SchemaError, ServerError
+from automm_serve.errors import ConfigError, SchemaError, ServerError
 from automm_serve.schema import Column, Schema
 from automm_serve.triton.exchange import (
     ATTEMPTS,
@@ -146,3 +146,17 @@ def test_a_table_is_asked_for_as_long_as_the_limit_and_some_times_in_any_case():
 def test_a_proxy_of_the_environment_has_no_part_in_this_machines_own_server():
     assert ("grpc.enable_http_proxy", 0) in (ADDRESS.channel_args or [])
     assert parse_url("grpc://example.org:8001/tiny").channel_args is None
+
+
+@pytest.mark.parametrize(
+    "url", ["grpc://[::1/tiny", "grpc://host:port/tiny", "http://host:99999/tiny"]
+)
+def test_a_host_or_port_that_is_none_is_refused_as_a_url(url):
+    with pytest.raises(ConfigError, match="grpc://HOST:PORT/NAME"):
+        parse_url(url)
+
+
+def test_facts_that_are_not_utf_8_are_said():
+    parameters = {"automm": {"string_value": b'{"name": "\xff"}'}, "automm_target": {}}
+    with pytest.raises(ServerError, match="the facts of the model are not understood"):
+        read_facts(ADDRESS, {"parameters": parameters})

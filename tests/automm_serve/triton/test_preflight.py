@@ -11,6 +11,7 @@ from automm_serve.triton.preflight import (
     check_host,
     check_python,
     is_loopback,
+    take_port,
 )
 
 PARTS = ServerParts(
@@ -74,3 +75,14 @@ def test_a_new_release_may_be_shown(release):
 )  # fmt: skip
 def test_what_only_this_machine_reaches(host, loopback):
     assert is_loopback(host) is loopback
+
+
+@pytest.mark.parametrize("port", [-1, 65536])
+def test_a_number_that_is_no_port_is_refused_with_its_option(port):
+    with pytest.raises(ConfigError, match=f"--grpc-port {port}: there is no such port"):
+        take_port("127.0.0.1", port, "--grpc-port")
+
+
+def test_a_port_that_is_asked_for_twice_is_refused():
+    with pytest.raises(ConfigError, match="another of the three options has this port"):
+        take_port("127.0.0.1", 8000, "--grpc-port", [8000])

@@ -13,8 +13,8 @@ from tests.tiny_models import make_text_model
 COLUMNS = [Column("t", "text")]
 
 
-def build(folder, texts, **options):
-    options = HfTextOptions(checkpoint_name=str(folder), **options)
+def build(folder, texts, **settings):
+    options = HfTextOptions(checkpoint_name=str(folder), **settings)
     processor = hf_text.fit("hf_text", {"t": texts}, COLUMNS, options)
     encoder = hf_text.build(processor, options).eval()
     tensors = {k: torch.from_numpy(v) for k, v in processor.transform({"t": texts})[0].items()}
@@ -22,11 +22,13 @@ def build(folder, texts, **options):
 
 
 def test_the_features_are_those_of_transformers_own_pipeline(tmp_path):
+    from transformers import AutoModel, AutoTokenizer  # importable once our module has been
+
     folder = make_text_model(tmp_path / "text", mean_pooling=True)
     texts = ["a red cat", "the very old dog and the new house in a car"]
     _, encoder, tensors = build(folder, texts)
-    tokenizer = hf_text.AutoTokenizer.from_pretrained(folder)
-    model = hf_text.AutoModel.from_pretrained(folder).eval()
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    model = AutoModel.from_pretrained(folder).eval()
     inputs = tokenizer(texts, return_tensors="pt", padding="longest")
     with torch.no_grad():
         features = encoder(tensors)["features"]

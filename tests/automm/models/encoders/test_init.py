@@ -28,7 +28,7 @@ def test_a_stranger_s_encoder_is_found_by_its_entry_point(monkeypatch):
         value = "automm.models.encoders.ft_transformer"
 
     monkeypatch.setattr("automm.models.encoders.entry_points", lambda group: [Point])
-    assert find_encoder("siglip") is ft_transformer
+    assert find_encoder("siglip").build is ft_transformer.build
     config = override(Config(), "model.other.siglip.token_dim=24")
     assert msgspec.to_builtins(options_of(config, "siglip"))["token_dim"] == 24
 

