@@ -66,6 +66,8 @@ def _print_model(found: ModelReport) -> None:
     title = f"{found.what} {found.where}: {found.name!r}, {found.problem_type}"
     columns = [(one.name, one.kind, "yes" if one.required else "") for one in found.columns]
     print_table(title, ("column", "kind", "required"), columns)
+    if found.reasons:
+        print_table("why", ("column", "taken for"), found.reasons.items())
     answers = [
         (program, ", ".join(f"{one.name} ({one.kind})" for one in columns))
         for program, columns in found.programs.items()

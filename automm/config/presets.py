@@ -12,7 +12,7 @@ from automm.config.schema import (
     OptimConfig,
     TimmImageOptions,
 )
-from automm_serve.errors import ConfigError, near_name
+from automm_serve.errors import unknown_name
 
 DEFAULT = "edge"
 
@@ -72,10 +72,5 @@ def find_preset(name: str | None) -> Config:
     """
     key = DEFAULT if name in (None, "default") else name
     if key not in PRESETS:
-        near = near_name(str(key), PRESETS)
-        raise ConfigError(
-            where=f"preset {name!r}",
-            what="there is no such preset" + (f", but there is {near!r}" if near else ""),
-            mend=f"Choose one of {', '.join(PRESETS)}",
-        )
+        raise unknown_name("preset", name, PRESETS)
     return PRESETS[str(key)]

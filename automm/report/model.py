@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 from msgspec import Struct
 
+from automm.data.column import ColumnReason
 from automm.loading import holds, is_url
 from automm_serve.answers import AnyAnswer, ClassesAnswer
 from automm_serve.errors import BundleError
@@ -32,6 +33,7 @@ class ModelReport(Struct, frozen=True, omit_defaults=True):
         graphs: Name -> tensors, ``"body_ids int32 [batch, body_length]"`` for one.
         files: Path -> bytes.
         metrics: Measured in training.
+        reasons: Column -> what it was taken for, and why; of a predictor.
         facts: What else there is to say, by name.
     """
 
@@ -46,6 +48,7 @@ class ModelReport(Struct, frozen=True, omit_defaults=True):
     files: dict[str, int] = {}
     metrics: dict[str, float] = {}
     facts: dict[str, str] = {}
+    reasons: dict[str, str] = {}
 
 
 class _Summary(Struct):
@@ -58,6 +61,7 @@ class _Record(Struct):
     label: str
     made_by: str
     summary: _Summary
+    reasons: tuple[ColumnReason, ...] = ()
 
 
 def describe_model(source: str | Path) -> ModelReport:
@@ -121,6 +125,9 @@ def _predictor(folder: Path) -> ModelReport:
         files={path.relative_to(folder).as_posix(): path.stat().st_size for path in files},
         metrics=record.summary.scores,
         facts={"label": record.label, "made by": record.made_by},
+        reasons={
+            one.name: f"{one.kind or 'ignored'}; {one.rule}: {one.reason}" for one in record.reasons
+        },
     )
 
 

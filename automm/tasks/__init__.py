@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib import import_module
 
 from automm.tasks.base import Task
-from automm_serve.errors import ConfigError, near_name
+from automm_serve.errors import unknown_name
 
 TASKS = {
     "binary": "automm.tasks.binary",
@@ -22,11 +22,6 @@ def find_task(problem_type: str) -> Task:
         ConfigError: There is no such problem type.
     """
     if problem_type not in TASKS:
-        near = near_name(problem_type, TASKS)
-        raise ConfigError(
-            where=f"problem_type {problem_type!r}",
-            what="there is no such problem type" + (f", but there is {near!r}" if near else ""),
-            mend=f"Choose one of {', '.join(TASKS)}",
-        )
+        raise unknown_name("problem_type", problem_type, TASKS)
     task: Task = import_module(TASKS[problem_type]).TASK
     return task

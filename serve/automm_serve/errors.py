@@ -65,6 +65,23 @@ class MissingDependencyError(AutoMMError, ImportError):
     """An optional package is not installed."""
 
 
+def unknown_name(noun: str, name: object, known: Iterable[str]) -> ConfigError:
+    """Make the error for a name that is no entry of a registry; the nearest entry is offered.
+
+    Args:
+        noun: What the entries are: ``"preset"``.
+        name: That was asked for.
+        known: The entries, in the order in which they are listed.
+    """
+    entries = list(known)
+    near = near_name(str(name), entries)
+    return ConfigError(
+        where=f"{noun} {name!r}",
+        what=f"there is no such {noun}" + (f", but there is {near!r}" if near else ""),
+        mend=f"Choose one of {', '.join(entries)}",
+    )
+
+
 def near_name(name: str, known: Iterable[str]) -> str | None:
     """Return the known name that was most probably meant, whatever the case, or None."""
     by_folded = {other.casefold(): other for other in known}

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 import msgspec
 
 from automm.config.schema import Config, EncoderOptions
-from automm_serve.errors import ConfigError, near_name
+from automm_serve.errors import ConfigError, unknown_name
 from automm_serve.optional import require
 from automm_serve.processors import AnyProcessor
 from automm_serve.schema import Column
@@ -63,13 +63,7 @@ def find_encoder(name: str) -> EncoderModule:
         others = {point.name: point.value for point in entry_points(group="automm.encoders")}
         module = others.get(name)
         if module is None:
-            known = sorted(ENCODERS | others)
-            near = near_name(name, known)
-            raise ConfigError(
-                where=f"encoder {name!r}",
-                what="there is no such encoder" + (f", but there is {near!r}" if near else ""),
-                mend=f"Choose one of {', '.join(known)}",
-            )
+            raise unknown_name("encoder", name, sorted(ENCODERS | others))
     return cast(EncoderModule, require(module, purpose=f"encoder {name!r}"))
 
 

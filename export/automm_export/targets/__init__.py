@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib import import_module
 
 from automm_export.targets.target import Target
-from automm_serve.errors import ConfigError, near_name
+from automm_serve.errors import unknown_name
 
 __all__ = ["DEFAULT", "TARGETS", "Target", "find_target"]
 
@@ -26,11 +26,6 @@ def find_target(name: str) -> Target:
         ConfigError: There is none of that name.
     """
     if name not in TARGETS:
-        near = near_name(name, TARGETS)
-        raise ConfigError(
-            where=f"target {name!r}",
-            what="there is no such target" + (f", but there is {near!r}" if near else ""),
-            mend=f"Choose among {', '.join(TARGETS)}",
-        )
+        raise unknown_name("target", name, TARGETS)
     target: Target = import_module(TARGETS[name]).TARGET
     return target

@@ -51,12 +51,20 @@ def test_a_bundle_is_told_as_json():
 def test_a_predictor_is_told_without_torch(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "torch", None)
     shutil.copy(BUNDLE / "model_repository" / "tiny" / "1" / "pipeline.json", tmp_path)
-    record = {"label": "kind", "made_by": "0.1.0", "summary": {"scores": {"accuracy": 0.75}}}
+    reason = {"name": "age", "kind": "number", "rule": "numbers", "reason": "all are numbers"}
+    record: dict[str, object] = {
+        "label": "kind",
+        "made_by": "0.1.0",
+        "summary": {"scores": {"accuracy": 0.75}},
+    }
+    record["reasons"] = [reason]
     (tmp_path / "predictor.json").write_bytes(msgspec.json.encode(record))
     found = msgspec.json.decode(run("info", tmp_path, "--json").stdout)
     assert (found["what"], found["problem_type"]) == ("predictor", "multiclass")
     assert found["metrics"] == {"accuracy": 0.75}
     assert found["facts"]["label"] == "kind"
+    assert found["reasons"] == {"age": "number; numbers: all are numbers"}
+    assert "all are numbers" in run("info", tmp_path).stdout
     assert "accuracy: 0.7500" in run("info", tmp_path).stdout
 
 
