@@ -14,6 +14,7 @@ import msgspec
 from automm.config.overrides import Hyperparameters, override
 from automm.config.presets import find_preset
 from automm.config.schema import Config
+from automm.config.unsupported import refuse_unsupported
 from automm.data.tables import Split, TrainingTables, digest, read_training_tables
 from automm.saved import RECORD, Record, Saved, read_predictor, release, write_predictor
 from automm.tasks import find_task
@@ -47,6 +48,10 @@ class MultiModalPredictor(Predicts):
         path: New or empty folder to save to; one under ``AutoMMModels`` where None.
         verbosity: 0 and 1 show no progress bar.
         enable_progress_bar: Overrules ``verbosity`` there.
+        **unsupported: Other arguments of AutoGluon, at their defaults only.
+
+    Raises:
+        ConfigError: An argument is unknown, or asks for what this release does not do.
 
     Example:
         >>> predictor = MultiModalPredictor(label="price").fit("train.csv")
@@ -65,7 +70,9 @@ class MultiModalPredictor(Predicts):
         path: str | Path | None = None,
         verbosity: int = 2,
         enable_progress_bar: bool | None = None,
+        **unsupported: object,
     ) -> None:
+        refuse_unsupported("MultiModalPredictor", unsupported)
         self.verbosity = verbosity
         self._label = label
         self._problem_type = problem_type
@@ -92,6 +99,7 @@ class MultiModalPredictor(Predicts):
         holdout_frac: float | None = None,
         image_root: str | Path | None = None,
         seed: int = 0,
+        **unsupported: object,
     ) -> Self:
         """Train, and save.
 
@@ -107,6 +115,7 @@ class MultiModalPredictor(Predicts):
             holdout_frac: Share of the rows to hold out.
             image_root: Folder that relative picture paths start from.
             seed: Of the split, the weights and the order of rows.
+            **unsupported: Other arguments of AutoGluon, at their defaults only.
 
         Returns:
             Itself.
@@ -116,6 +125,7 @@ class MultiModalPredictor(Predicts):
             DataError: The table cannot be learned from; the message says why.
             SchemaError: A column that is named is not there.
         """
+        refuse_unsupported("fit", unsupported)
         start = monotonic()
         label = self._needed_label()
         if self._problem_type is not None and self._problem_type != "classification":
@@ -195,11 +205,14 @@ class MultiModalPredictor(Predicts):
         metrics: str | Sequence[str] | None = None,
         *,
         return_pred: bool = False,
+        realtime: bool | None = None,
         image_root: str | Path | None = None,
     ) -> Any:
         """Compare the answers with the label column; ``eval_metric`` where no metric is named."""
         names = self.eval_metric if metrics is None else metrics
-        return super().evaluate(data, names, return_pred=return_pred, image_root=image_root)
+        return super().evaluate(
+            data, names, return_pred=return_pred, realtime=realtime, image_root=image_root
+        )
 
     def fit_summary(self) -> dict[str, Any]:
         """Return how training went; see ``automm.training.fit.FitSummary``."""

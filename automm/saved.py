@@ -157,10 +157,13 @@ def _from_folder(path: Path, pipeline: Pipeline, config: Config) -> Config:
         name = processor.name
         folder = path / "backbones" / name
         changes: dict[str, Any] = {"pretrained": False}
-        if folder.is_dir():
+        options = options_of(config, name)
+        if hasattr(options, "checkpoint_name"):
+            if not (folder / "config.json").is_file():  # else training's own would be asked for
+                raise _damaged(folder / "config.json", FileNotFoundError())
             changes["checkpoint_name"] = str(folder.resolve())
         if hasattr(config.model, name):
-            own[name] = msgspec.structs.replace(options_of(config, name), **changes)
+            own[name] = msgspec.structs.replace(options, **changes)
         else:
             other[name] = other.get(name, {}) | changes
     model = msgspec.structs.replace(config.model, other=other, **own)

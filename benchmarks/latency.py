@@ -25,6 +25,7 @@ import platform
 import random
 import statistics
 import sys
+import warnings
 from collections.abc import Callable
 from contextlib import ExitStack
 from functools import partial
@@ -57,6 +58,7 @@ Contestant = Callable[[], object]
 def main() -> None:
     """Measure, print, and write the figures where asked."""
     options = _options()
+    warnings.filterwarnings("ignore", module="PIL")  # our own path converts palettes as it asks
     made = json.loads((ROOT / "build" / "quickstart.json").read_text())
     rows = read_table(ROOT / made["rows_file"])
     with ExitStack() as stack:

@@ -66,15 +66,25 @@ def command(
         )
     from rich.console import Console
 
+    from automm_serve.errors import DataError
     from automm_serve.optional import require
     from automm_serve.table import read_table
+    from automm_serve.tensors import count_rows
 
     predictors = require("automm.predictor", purpose="automm export")
     exporter = require("automm_export.export", purpose="automm export")
     kept_out: Table = {}
+    if golden not in (None, "none"):
+        kept_out = read_table(golden, image_root)
+        if not count_rows(kept_out):
+            raise DataError(
+                where=str(golden),
+                what="it has no rows",
+                mend="Pass rows that the bundle may carry, or --golden none",
+            )
     options = exporter.ExportOptions(
         name=name,
-        golden=kept_out if golden == "none" else golden and read_table(golden, image_root),
+        golden=None if golden is None else kept_out,
         check=check and read_table(check, image_root),
         optional=optional,
         allow_unused_inputs=allow_unused_inputs,

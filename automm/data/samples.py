@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from automm_serve.cells import is_gap
+from automm_serve.pictures import encoded, pictures_of
 from automm_serve.schema import Schema
 from automm_serve.tensors import Table, count_rows, take_rows
 
@@ -31,7 +32,15 @@ def calibration_rows(table: Table, schema: Schema) -> Table:
 
 
 def _columns(table: Table, schema: Schema, rows: list[int]) -> Table:
-    return take_rows({c.name: table[c.name] for c in schema.columns}, rows)
+    """These rows, their pictures as bytes: a file may be gone when the predictor is saved."""
+    taken = take_rows({c.name: table[c.name] for c in schema.columns}, rows)
+    for column in schema.columns:
+        if column.kind == "image":
+            cells = taken[column.name]
+            taken[column.name] = [
+                [encoded(picture) for picture in pictures_of(cell)] or None for cell in cells
+            ]
+    return taken
 
 
 def _spread(rows: int, count: int) -> list[int]:

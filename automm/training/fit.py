@@ -146,6 +146,8 @@ def fit(goal: Goal, config: Config, train: Table, valid: Table) -> Trained:
         graphs, programs = task.serve(model, processors, answer)
         pipeline = Pipeline(goal.name, goal.problem_type, goal.schema, processors, programs)
         scorer = Scorer(data, answer, goal.metric)
+        golden = golden_rows(valid_rows.table, goal.schema)
+        calibration = calibration_rows(rows.table, goal.schema)
         prepared = monotonic()
         watch = _train(task, model, graphs[GRAPH], scorer, config, progress, goal.deadline)
         trained = monotonic()
@@ -168,10 +170,7 @@ def fit(goal: Goal, config: Config, train: Table, valid: Table) -> Trained:
             left_out={"train": bad[:100], "valid": bad_valid[:100]},
         )
     _warn(summary, len({e.row for e in bad}), len({e.row for e in bad_valid}))
-    golden = golden_rows(valid_rows.table, goal.schema)
-    return Trained(
-        config, pipeline, model, summary, golden, calibration_rows(rows.table, goal.schema)
-    )
+    return Trained(config, pipeline, model, summary, golden, calibration)
 
 
 def _train(

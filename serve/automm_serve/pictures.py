@@ -228,6 +228,8 @@ def is_file(path: Path) -> bool:
 
 def _read(path: Path) -> bytes:
     try:
+        if path.is_fifo():  # it would be waited on for ever
+            raise ValueError("not a regular file")
         return path.read_bytes()
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error

@@ -76,6 +76,7 @@ class Predicts(ABC):
         *,
         as_pandas: bool | None = None,
         return_errors: bool = False,
+        realtime: bool | None = None,
         image_root: str | Path | None = None,
     ) -> Any:
         """Return one class or one number a row.
@@ -85,6 +86,7 @@ class Predicts(ABC):
             as_pandas: A Series with the index of ``data``, or an array. Where None: a Series
                 for a DataFrame, else an array.
             return_errors: Return ``(answers, errors)`` instead of a warning with the count.
+            realtime: Taken for AutoGluon's sake; every answer here goes the quick way.
             image_root: Folder that relative picture paths start from.
 
         Returns:
@@ -107,6 +109,7 @@ class Predicts(ABC):
         as_pandas: bool | None = None,
         as_multiclass: bool = True,
         return_errors: bool = False,
+        realtime: bool | None = None,
         image_root: str | Path | None = None,
     ) -> Any:
         """Return the probability of each class.
@@ -116,6 +119,7 @@ class Predicts(ABC):
             as_pandas: As in ``predict``; a DataFrame with one column a class.
             as_multiclass: Where False and there are two classes, only that of the second.
             return_errors: Return ``(answers, errors)`` instead of a warning with the count.
+            realtime: Taken for AutoGluon's sake; every answer here goes the quick way.
             image_root: Folder that relative picture paths start from.
 
         Returns:
@@ -142,6 +146,7 @@ class Predicts(ABC):
         *,
         as_pandas: bool = False,
         return_errors: bool = False,
+        realtime: bool | None = None,
         image_root: str | Path | None = None,
     ) -> Any:
         """Return the features of each row.
@@ -150,6 +155,7 @@ class Predicts(ABC):
             data: Any form of table; the label may be absent.
             as_pandas: Return a DataFrame with the index of ``data``.
             return_errors: Return ``(features, errors)`` instead of a warning with the count.
+            realtime: Taken for AutoGluon's sake; every answer here goes the quick way.
             image_root: Folder that relative picture paths start from.
 
         Returns:
@@ -171,6 +177,7 @@ class Predicts(ABC):
         metrics: str | Sequence[str] | None = None,
         *,
         return_pred: bool = False,
+        realtime: bool | None = None,
         image_root: str | Path | None = None,
     ) -> Any:
         """Compare the answers with the label column of ``data``.
@@ -182,6 +189,7 @@ class Predicts(ABC):
             data: Any form of table, with the label.
             metrics: Names of metrics; the default of the problem type where None.
             return_pred: Return ``(scores, predictions)``.
+            realtime: Taken for AutoGluon's sake; every answer here goes the quick way.
             image_root: Folder that relative picture paths start from.
 
         Returns:

@@ -157,11 +157,11 @@ def _records(records: Sequence[object], place: Callable[[int], str]) -> Table:
     return {str(name): [record.get(name) for record in rows] for name in names}
 
 
-def _refuse_twins(names: Iterable[str]) -> None:
+def _refuse_twins(names: Iterable[str], where: str = "table") -> None:
     twins = [name for name, count in Counter(names).items() if count > 1]
     if twins:
         raise SchemaError(
-            where="table",
+            where=where,
             what=f"more than one column is called {twins[0]!r}",
             mend="Rename or drop the others",
         )
@@ -206,7 +206,7 @@ def _read_csv(path: Path, delimiter: str = ",") -> Table:
     for name in names:
         if not name.isprintable() and any("\ud800" <= letter <= "\udfff" for letter in name):
             raise _not_a_table(path, f"the column name {name!r} is not UTF-8")
-    _refuse_twins(names)
+    _refuse_twins(names, str(path))
     for number, row in enumerate(rows):
         if len(row) != len(names):
             what = f"row {number} has {len(row)} cells, the header has {len(names)}"

@@ -6,12 +6,14 @@ import pytest
 
 pytest.importorskip("torch")
 
+from automm.data.samples import golden_rows
 from automm.predictor import MultiModalPredictor
 from automm.training.fit import FitWarning
 from automm_serve.errors import BundleError, ConfigError, DataError, SchemaError
 from automm_serve.predictor import LocalPredictor
+from automm_serve.schema import Column, Schema
 from automm_serve.tensors import take_rows
-from tests.pets import pets
+from tests.pets import pets, picture
 from tests.tiny_models import make_image_model, make_text_model
 
 COLUMN_TYPES = {"title": "text", "story": "text", "city": "categorical"}
@@ -225,3 +227,27 @@ def test_no_answer_builds_a_trainer(fused, monkeypatch):
 def test_what_is_not_trained_says_so():
     with pytest.raises(ConfigError, match="not trained"):
         MultiModalPredictor(label="kind").predict(pets(3))
+
+
+def test_arguments_of_autogluon_are_taken_at_their_default_and_refused_otherwise(fused):
+    assert MultiModalPredictor(label="kind", warn_if_exist=True, use_ensemble=False)
+    assert len(fused.predict(take_rows(pets(4), [0, 1]), realtime=True)) == 2
+    with pytest.raises(ConfigError, match="use_ensemble=True asks for something"):
+        MultiModalPredictor(label="kind", use_ensemble=True)
+    with pytest.raises(ConfigError, match=r"no argument 'techer_predictor'.* 'teacher_pre"):
+        MultiModalPredictor(label="kind").fit(pets(), techer_predictor="x")
+
+
+def test_a_predictor_without_its_backbones_does_not_ask_for_the_checkpoint(fused, tmp_path):
+    folder = shutil.copytree(fused.path, tmp_path / "copy")
+    shutil.rmtree(folder / "backbones" / "hf_text")
+    with pytest.raises(BundleError, match=r"hf_text/config\.json.*no such file"):
+        MultiModalPredictor.load(folder)
+
+
+def test_what_is_kept_for_the_export_outlives_the_files_of_the_pictures(tmp_path):
+    path = tmp_path / "a.png"
+    path.write_bytes(picture((1, 2, 3)))
+    schema = Schema((Column("photo", "image"),))
+    kept = golden_rows({"photo": [str(path), None]}, schema)
+    assert kept["photo"] == [[path.read_bytes()], None]

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import os
 import struct
 import zlib
 from contextlib import suppress
@@ -73,6 +74,12 @@ def test_bytes_are_never_a_path(tmp_path):
     with pytest.raises(ValueError, match="not a picture of a known kind"):
         to_pixels(str(path).encode(), SIZE, SIZE)
     assert encoded(str(path).encode()) == str(path).encode()
+
+
+def test_a_pipe_is_not_waited_on(tmp_path):
+    os.mkfifo(tmp_path / "a.png")
+    with pytest.raises(ValueError, match="not a regular file"):
+        encoded(str(tmp_path / "a.png"))
 
 
 def test_a_path_that_is_not_there_is_named(tmp_path):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import zipfile
 from functools import cache
 from pathlib import Path
-from tempfile import mkdtemp
+from tempfile import TemporaryDirectory
 
 from automm_serve.table import read_table
 from automm_serve.tensors import Table
@@ -15,15 +15,15 @@ ARCHIVE = ROOT / "examples" / "data" / "emoji.zip"
 
 
 @cache
-def emoji_folder() -> Path:
-    """Unpack the archive once a run, and return the folder with ``train.csv`` and ``test.csv``."""
-    folder = Path(mkdtemp(prefix="automm_emoji_"))
+def _unpacked() -> TemporaryDirectory[str]:
+    """The archive, unpacked once a run; the folder goes with the interpreter."""
+    folder = TemporaryDirectory(prefix="automm_emoji_")
     with zipfile.ZipFile(ARCHIVE) as archive:
-        archive.extractall(folder)
+        archive.extractall(folder.name)
     return folder
 
 
 def emoji_tables() -> tuple[Table, Table]:
     """Return the training and the test rows; pictures are paths."""
-    folder = emoji_folder()
+    folder = Path(_unpacked().name)
     return read_table(folder / "train.csv"), read_table(folder / "test.csv")

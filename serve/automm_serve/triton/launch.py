@@ -20,10 +20,12 @@ from automm_serve.triton.preflight import check_machine, take_port
 from automm_serve.triton.process import ServerProcess
 from automm_serve.triton.repository import (
     ServedBundle,
+    hold,
     link_backends,
     link_graphs,
     link_public,
     open_served,
+    release,
 )
 
 _GUARDED = "model-repository,shared-memory,trace,logging"
@@ -106,6 +108,7 @@ class TritonServer:
         )
         try:
             self._repository.mkdir()
+            self.bundle = hold(self.bundle, self._scratch)
             link_backends(self._scratch / "backends", self.parts)
             link_graphs(self._repository, self.bundle)
             self._start()
@@ -182,6 +185,7 @@ class TritonServer:
         fresh = open_served(Path(bundle), self.options.target, self.bundle.name)
         canary = read_canary(fresh)
         with self._lock:
+            fresh = hold(fresh, self._scratch)
             old, old_canary = self.bundle, self._canary
             stubs = self.process.stubs(old.name)
             try:
@@ -206,7 +210,7 @@ class TritonServer:
     def _take_back(
         self, old: ServedBundle, canary: Canary, failed: ServedBundle, error: ServerError
     ) -> None:
-        """Let the old bundle answer again; say so where its files have gone meanwhile."""
+        """Let the old bundle answer again; say so where that fails too."""
         try:
             self._take(old, canary, failed)
         except ServerError as second:
@@ -228,6 +232,7 @@ class TritonServer:
             self.control.unload(graph)
         for graph in set(gone.graphs) - kept:
             (self._repository / graph).unlink(missing_ok=True)
+        release(gone)
 
     def _ask(self, canary: Canary, most: int | None = None) -> None:
         timeout_s = self.options.canary_timeout_s

@@ -1,15 +1,19 @@
 """The folders that a server is pointed at: links into bundles, and the backends with our runtime.
 
 A bundle is never written to. Its models are linked into a folder of the launcher's, so that
-another bundle takes over by changing links, and the server runs our copy of `automm_serve`.
+another bundle takes over by changing links, and the server runs our copy of `automm_serve`. The
+files themselves are held while they are served: whoever lays another bundle at the same path does
+not take them away.
 """
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 from pathlib import Path
 
+import msgspec
 from msgspec import Struct
 
 from automm_serve.bundle import MEND, file_fault
@@ -28,11 +32,13 @@ class ServedBundle(Struct, frozen=True):
         path: Of the bundle.
         manifest: Its table of contents.
         target: For which it is served.
+        held: Folder of the launcher's with the same models; the bundle's own where None.
     """
 
     path: Path
     manifest: Manifest
     target: str
+    held: Path | None = None
 
     @property
     def name(self) -> str:
@@ -50,8 +56,8 @@ class ServedBundle(Struct, frozen=True):
         return () if self.target in IN_PROCESS else self.graphs
 
     def folder(self, model: str) -> Path:
-        """Return where a model lies in the bundle."""
-        return self.path / REPOSITORY / model
+        """Return where a model lies."""
+        return (self.held or self.path / REPOSITORY) / model
 
 
 def open_served(path: Path, target: str, name: str = "") -> ServedBundle:
@@ -80,6 +86,28 @@ def open_served(path: Path, target: str, name: str = "") -> ServedBundle:
     return bundle
 
 
+def hold(bundle: ServedBundle, scratch: Path) -> ServedBundle:
+    """Return the bundle with its models in a folder of ours, where nobody replaces them.
+
+    They are hard links, which cost nothing; copies where that folder is on another disk.
+    """
+    held = Path(tempfile.mkdtemp(prefix="held_", dir=scratch))
+    for model in (bundle.name, *bundle.graphs):
+        shutil.copytree(
+            bundle.folder(model),
+            held / model,
+            copy_function=_link_or_copy,
+            ignore=shutil.ignore_patterns("__pycache__"),
+        )
+    return msgspec.structs.replace(bundle, held=held)
+
+
+def release(bundle: ServedBundle) -> None:
+    """Let go what ``hold`` holds."""
+    if bundle.held is not None:
+        shutil.rmtree(bundle.held, ignore_errors=True)
+
+
 def link_graphs(repository: Path, bundle: ServedBundle) -> None:
     """Let the graphs of the repository be the bundle's."""
     for graph in bundle.graphs:
@@ -101,6 +129,13 @@ def link_public(repository: Path, bundle: ServedBundle) -> None:
             link.parent.mkdir(parents=True, exist_ok=True)
             link.symlink_to(file)
     _point(repository / bundle.name, taken)
+
+
+def _link_or_copy(source: str, target: str) -> None:
+    try:
+        os.link(source, target)
+    except OSError:  # another disk, or a file system without links
+        shutil.copy2(source, target)
 
 
 def _point(link: Path, folder: Path) -> None:
