@@ -11,8 +11,8 @@ from automm.data.column_types import read_column_types
 from automm.data.picture_rules import picture_form
 from automm.data.problem import find_label, infer_problem
 from automm.data.rules import decide
-from automm_serve.errors import ConfigError, DataError, SchemaError
-from automm_serve.schema import Column, Kind, Schema
+from automm_serve.errors import ConfigError, DataError
+from automm_serve.schema import Column, Kind, Schema, check_lengths
 from automm_serve.table import under_root
 from automm_serve.tensors import Table, count_rows
 
@@ -111,13 +111,7 @@ def check_rows(where: str, table: Table) -> None:
         SchemaError: The columns differ in length.
         DataError: It has no rows.
     """
-    lengths = {name: len(cells) for name, cells in table.items()}
-    if len(set(lengths.values())) > 1:
-        raise SchemaError(
-            where="table",
-            what=f"the columns differ in length: {lengths}",
-            mend="Give every column one cell a row",
-        )
+    check_lengths(table)
     if not count_rows(table):
         raise DataError(where=where, what="it has no rows", mend="Pass a table with rows")
 

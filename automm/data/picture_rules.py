@@ -13,7 +13,15 @@ from PIL import Image
 
 from automm.data.column import ColumnCells, ColumnReason, sample
 from automm_serve.errors import DataError
-from automm_serve.pictures import FORMATS, decode_base64, encoded, pictures_of
+from automm_serve.pictures import (
+    FORMATS,
+    LONGEST_PATH,
+    SUFFIXES,
+    decode_base64,
+    encoded,
+    is_file,
+    pictures_of,
+)
 
 SAMPLE = 500
 """AutoGluon's: cells that are tried."""
@@ -21,12 +29,7 @@ SAMPLE = 500
 LEAST_READABLE = 0.1
 """AutoGluon's: at most 90 % of the sample may fail to open."""
 
-SUFFIXES = frozenset(
-    {".png", ".jpg", ".jpeg", ".gif", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".ico"}
-)
-
 _NAMED_LIKE_FILES = 0.5
-_LONGEST_PATH = 4096
 _SHORTEST_BASE64 = 64  # the smallest PNG there is has 67 bytes, 92 letters
 _BASE64 = re.compile(r"(data:[\w/+.-]+;base64,)?[A-Za-z0-9+/]{48,}")
 
@@ -58,7 +61,7 @@ def picture_paths(column: ColumnCells) -> ColumnReason | None:
     tried = sample(column.filled, SAMPLE)
     parts = [part for cell in tried for part in _parts(cell)]
     named = [part for part in parts if _suffix(part) in SUFFIXES]
-    if not named and not any(_is_file(part) for part in parts[:20]):
+    if not named and not any(is_file(part) for part in parts[:20]):
         return None
     if decided := _judge(column, "path"):
         return decided
@@ -140,7 +143,7 @@ def _has_header(picture: Any) -> bool:
         return bool(encoded(picture))
     if isinstance(picture, bytes | bytearray | memoryview):
         source: Any = BytesIO(bytes(picture))
-    elif _is_file(picture):
+    elif is_file(picture):
         source = picture  # only the header is read, however large the file
     else:
         source = BytesIO(decode_base64(str(picture)))
@@ -156,18 +159,10 @@ def _parts(cell: object) -> list[str]:
         return [part for inner in cell for part in _parts(inner)]
     if isinstance(cell, Path):
         return [str(cell)]
-    if not isinstance(cell, str) or len(cell) > _LONGEST_PATH or cell.startswith("data:"):
+    if not isinstance(cell, str) or len(cell) > LONGEST_PATH or cell.startswith("data:"):
         return []
     return [part.strip() for part in cell.split(";") if part.strip()]
 
 
 def _suffix(text: str) -> str:
     return Path(text).suffix.lower()
-
-
-def _is_file(path: str | Path) -> bool:
-    """Tell whether a regular file is there: a pipe or a device would hang or never end."""
-    try:
-        return len(str(path)) <= _LONGEST_PATH and Path(path).is_file()
-    except (OSError, ValueError):
-        return False

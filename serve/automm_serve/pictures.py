@@ -54,7 +54,13 @@ FORMATS = tuple(
 MAX_PIXELS = 89_478_485
 """Pictures of more pixels are taken for decompression bombs: Pillow's own limit, where it warns."""
 
-_LONGEST_PATH = 4096
+SUFFIXES = frozenset(
+    {".png", ".jpg", ".jpeg", ".gif", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".ico"}
+)
+"""A text with one of these is taken for the path of a picture, there or not."""
+
+LONGEST_PATH = 4096
+"""Letters beyond which a text is no path, but base64."""
 
 
 def pictures_of(cell: object) -> list[object]:
@@ -213,15 +219,15 @@ def _split(text: str) -> list[object]:
 
 def _is_path(text: str) -> bool:
     """Base64 without a suffix is longer than any path, or it is not the name of a file."""
-    if text.startswith("data:") or len(text) > _LONGEST_PATH:
+    if text.startswith("data:") or len(text) > LONGEST_PATH:
         return False
-    return bool(Path(text).suffix) or is_file(Path(text))
+    return bool(Path(text).suffix) or is_file(text)
 
 
-def is_file(path: Path) -> bool:
-    """Tell whether a file is there; what cannot be the name of one is none."""
+def is_file(path: str | Path) -> bool:
+    """Tell whether a regular file is there; what cannot be the name of one is none."""
     try:
-        return path.is_file()
+        return Path(path).is_file()
     except (OSError, ValueError):  # name too long; a zero byte
         return False
 

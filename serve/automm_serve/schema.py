@@ -46,7 +46,7 @@ class Schema(Struct, frozen=True, dict=True):
         Raises:
             SchemaError: A column is absent and may not be, or the columns differ in length.
         """
-        _check_lengths(table)
+        check_lengths(table)
         rows = count_rows(table)
         full: dict[str, list[object]] = {}
         absent = []
@@ -83,7 +83,12 @@ class Schema(Struct, frozen=True, dict=True):
         return warnings
 
 
-def _check_lengths(table: Table) -> None:
+def check_lengths(table: Table) -> None:
+    """Refuse columns of unequal length.
+
+    Raises:
+        SchemaError: They differ.
+    """
     lengths = {name: len(cells) for name, cells in table.items()}
     if len(set(lengths.values())) > 1:
         raise SchemaError(

@@ -19,7 +19,7 @@ import numpy as np
 from automm_serve.cells import MISSING_WORDS, category_key, is_gap, to_number
 from automm_serve.errors import DataError, SchemaError
 from automm_serve.optional import require
-from automm_serve.pictures import is_file
+from automm_serve.pictures import LONGEST_PATH, SUFFIXES, is_file
 from automm_serve.tensors import FileTable, Table
 
 __all__ = [
@@ -31,12 +31,8 @@ __all__ = [
     "under_root",
 ]
 
-_LONGEST_PATH = 4096
 _SINGLE_PRECISION = frozenset({"float", "float32", "float[pyarrow]"})
 _BOM = b"\xef\xbb\xbf"
-_PICTURE_SUFFIXES = frozenset(
-    {".png", ".jpg", ".jpeg", ".gif", ".bmp", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".ico"}
-)
 
 
 def read_table(source: object, image_root: str | Path | None = None) -> Table:
@@ -84,7 +80,7 @@ def _join_one(root: Path, cell: object) -> object:
         return {**cell, "path": str(root / cell["path"])}
     if isinstance(cell, Path):
         return root / cell
-    if not isinstance(cell, str) or len(cell) > _LONGEST_PATH:  # longer: base64
+    if not isinstance(cell, str) or len(cell) > LONGEST_PATH:  # longer: base64
         return cell
     parts = [part.strip() for part in cell.split(";") if part.strip()]
     if parts and all(_names_picture(root, part) for part in parts):
@@ -93,7 +89,7 @@ def _join_one(root: Path, cell: object) -> object:
 
 
 def _names_picture(root: Path, text: str) -> bool:
-    return Path(text).suffix.lower() in _PICTURE_SUFFIXES or is_file(root / text)
+    return Path(text).suffix.lower() in SUFFIXES or is_file(root / text)
 
 
 def _columns(source: Any) -> Table:
