@@ -12,8 +12,10 @@ import msgspec
 
 from automm_export.cases import Cases
 from automm_export.certificate import certify
+from automm_export.engines.build import build_engines
 from automm_export.exportable import Exportable, ExportOptions, Report, prepare
 from automm_export.parity import Pair, compare_graphs, control_inputs
+from automm_export.precision.make import make_precisions
 from automm_export.rewrite import to_onnx
 from automm_export.session import TorchSession
 from automm_export.targets import Target, find_target
@@ -22,13 +24,14 @@ from automm_export.writer import (
     content_digest,
     describe_maker,
     list_files,
+    seal_graph,
     write_graph,
     write_manifest,
     write_pipeline,
     write_targets,
 )
 from automm_serve.atomic import write_folder
-from automm_serve.bundle import PRECISION, Bundle
+from automm_serve.bundle import Bundle
 from automm_serve.golden import ANSWERS, ROWS, answer_rows, read_rows, write_answers, write_rows
 from automm_serve.manifest import (
     FORMAT,
@@ -38,6 +41,7 @@ from automm_serve.manifest import (
     Manifest,
     Parity,
 )
+from automm_serve.precisions import FP32, PrecisionFigures
 from automm_serve.predictor import LocalPredictor
 from automm_serve.sessions.onnxruntime import OnnxRuntimeSession
 from automm_serve.tensors import concat_tables, count_rows
@@ -78,8 +82,17 @@ def export(
             graphs = _write_graphs(folder, model, cases)
         with stages("parity"):
             parity = _compare(folder, model, graphs, cases, options.allow_unused_inputs)
+        precisions: dict[str, PrecisionFigures] = {}
+        if options.precisions:
+            with stages("precisions"):
+                graphs, precisions = make_precisions(folder, model, graphs, options)
+        missing: list[str] = []
+        if options.trt:
+            with stages("engines"):
+                graphs, missing = build_engines(folder, graphs, options.engines)
         with stages("golden rows"):
             golden = _write_golden(folder, model)
+        graphs = {name: seal_graph(folder, graph) for name, graph in graphs.items()}
         with stages("repository"):
             manifest = _write_repository(folder, model, graphs, targets, golden)
         with stages("answers"):
@@ -88,7 +101,17 @@ def export(
             manifest = msgspec.structs.replace(manifest, parity=parity, files=list_files(folder))
             write_manifest(folder, manifest)
     sizes = {name: facts.size_bytes for name, facts in manifest.files.items()}
-    return Report(str(out), manifest.name, stages.seconds, sizes, parity, manifest.targets)
+    return Report(
+        str(out),
+        manifest.name,
+        stages.seconds,
+        sizes,
+        parity,
+        manifest.targets,
+        precisions,
+        tuple(engine for graph in graphs.values() for engine in graph.engines),
+        tuple(missing),
+    )
 
 
 def _write_graphs(folder: Path, model: Exportable, cases: Cases) -> dict[str, GraphFiles]:
@@ -116,7 +139,7 @@ def _compare(
     pairs = {
         name: Pair(
             TorchSession(graph),
-            OnnxRuntimeSession(folder / graphs[name].files[PRECISION], graph.inputs, graph.outputs),
+            OnnxRuntimeSession(folder / graphs[name].files[FP32], graph.inputs, graph.outputs),
         )
         for name, graph in model.graphs.items()
     }

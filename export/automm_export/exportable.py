@@ -8,11 +8,14 @@ from typing import NamedTuple
 import msgspec
 from msgspec import Struct
 
+from automm_export.engines.options import EngineOptions
 from automm_export.graph import Graph
 from automm_export.targets import TARGETS, find_target
+from automm_serve.engines import Engine
 from automm_serve.errors import ConfigError, near_name
 from automm_serve.manifest import FOLDER_NAME, Parity
 from automm_serve.pipeline import Pipeline
+from automm_serve.precisions import FP32, PrecisionFigures
 from automm_serve.schema import Schema
 from automm_serve.tensors import Table, count_rows, take_rows
 from automm_serve.triton.locate import locate
@@ -28,6 +31,9 @@ class Exportable(NamedTuple):
         graphs: By name, on the CPU, adapters merged in.
         golden: 8 to 32 rows, gaps among them; they travel with the bundle.
         calibration: Rows to compare on, which stay here.
+        tuning: Rows with their label that training did not learn from and that are no calibration:
+            what a precision costs is measured on them. None where there are no labels.
+        metric: To measure it by; the problem's first one where empty.
         metrics: Of the predictor, as they were measured.
         data_sha256: Of the training rows, where it is known.
     """
@@ -36,6 +42,8 @@ class Exportable(NamedTuple):
     graphs: Mapping[str, Graph]
     golden: Table
     calibration: Table
+    tuning: Table | None = None
+    metric: str = ""
     metrics: Mapping[str, float] = {}
     data_sha256: str = ""
 
@@ -52,6 +60,14 @@ class ExportOptions(Struct, frozen=True):
         check_triton: Start a Triton server on the bundle and compare its answers too.
         replace: A bundle of this path gives way.
         targets: Where it shall be served.
+        precisions: Beside fp32, which every bundle has.
+        default_precision: What sessions and targets use that can run it.
+        max_drop: Most that a precision may lose: points of a share, per cent of a loss or error.
+        tuning: Labelled rows to measure that on; those that the predictor kept where None.
+        trt: Prepare the GPU targets, and build the engines that this machine can build.
+        engines: How.
+        require_engine: No engine at all is an error.
+        standalone: Tags such as ``cp312-x86_64`` of Pythons that shall need nothing installed.
     """
 
     name: str = ""
@@ -62,6 +78,14 @@ class ExportOptions(Struct, frozen=True):
     check_triton: bool = False
     replace: bool = False
     targets: tuple[str, ...] = tuple(TARGETS)
+    precisions: tuple[str, ...] = ()
+    default_precision: str = FP32
+    max_drop: float = 0.5
+    tuning: Table | None = None
+    trt: bool = False
+    engines: EngineOptions = EngineOptions()
+    require_engine: bool = False
+    standalone: tuple[str, ...] = ()
 
 
 class Report(Struct, frozen=True):
@@ -74,6 +98,9 @@ class Report(Struct, frozen=True):
         sizes_bytes: File -> size.
         parity: The certificate, which ``bundle.json`` holds too.
         targets: Where the bundle can be served.
+        precisions: What each costs.
+        engines: That were built.
+        missing: Engines that were not built, why, and the command that builds them.
     """
 
     path: str
@@ -82,6 +109,9 @@ class Report(Struct, frozen=True):
     sizes_bytes: dict[str, int]
     parity: Parity
     targets: tuple[str, ...]
+    precisions: dict[str, PrecisionFigures] = {}
+    engines: tuple[Engine, ...] = ()
+    missing: tuple[str, ...] = ()
 
 
 def prepare(model: Exportable, options: ExportOptions) -> Exportable:

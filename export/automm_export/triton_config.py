@@ -10,9 +10,9 @@ from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2 as pb
 
 from automm_export.targets.target import Target
-from automm_serve.bundle import PRECISION
 from automm_serve.errors import ExportError
 from automm_serve.manifest import GraphFiles
+from automm_serve.precisions import FP32
 from automm_serve.schema import Column
 from automm_serve.tensors import Axis, TensorSpec
 from automm_serve.triton import FACTS, GRAPHS, IMAGES, ROW, ROW_ERROR, TARGET, THREADS
@@ -76,7 +76,7 @@ def graph_config(graph: GraphFiles, target: Target) -> pb.ModelConfig:
         platform=target.graph_platform,
         backend=target.graph_backend,
         max_batch_size=target.max_batch,
-        default_model_filename=PurePosixPath(graph.files[PRECISION]).name,
+        default_model_filename=PurePosixPath(graph.files[FP32]).name,
     )
     config.instance_group.add(kind=pb.ModelInstanceGroup.KIND_CPU, count=target.instances)
     for key, value in target.graph_parameters:

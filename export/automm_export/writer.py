@@ -5,11 +5,14 @@ from __future__ import annotations
 import hashlib
 import os
 import platform
+import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+
+import msgspec
 
 from automm_export.targets import DEFAULT, Target
 from automm_export.triton_config import (
@@ -18,7 +21,6 @@ from automm_export.triton_config import (
     public_config,
     write_config,
 )
-from automm_serve.bundle import PRECISION
 from automm_serve.manifest import (
     MANIFEST,
     REPOSITORY,
@@ -29,6 +31,7 @@ from automm_serve.manifest import (
     encode_manifest,
 )
 from automm_serve.pipeline import Pipeline, dump_pipeline
+from automm_serve.precisions import FP32
 from automm_serve.tensors import TensorSpec
 from automm_serve.triton import MODEL_PY
 from automm_serve.verify import file_digest, files_in
@@ -38,6 +41,8 @@ VERSIONS = ("automm-edge", "torch", "onnx", "onnxscript", "onnxruntime", "numpy"
             "pillow")  # fmt: skip
 """Packages that have a say in the content of a bundle, or in its answers."""
 
+_SEALED = re.compile(r"__[0-9a-f]{8}$")
+
 
 def write_graph(
     bundle: Path,
@@ -46,22 +51,40 @@ def write_graph(
     outputs: tuple[TensorSpec, ...],
     write: Callable[[Path], None],
 ) -> GraphFiles:
-    """Let ``write`` make the ONNX file, and name its folder after what it holds.
+    """Let ``write`` make the ONNX file of fp32, in a folder that has no hash in its name yet.
 
     Args:
         bundle: Its folder.
-        name: Model and graph, ``NAME__predict``; the hash of the content is added, so that on a
-            server an old NAME never meets a new graph.
+        name: Model and graph, ``NAME__predict``.
         inputs: Of the graph.
         outputs: Of the graph.
         write: Is given the path of ``model.onnx``; what it lays beside belongs to the graph too.
     """
-    scratch = bundle / REPOSITORY / name
-    (scratch / "1").mkdir(parents=True)
-    write(scratch / "1" / "model.onnx")
-    model = f"{name}__{_digest_folder(scratch / '1')[:8]}"
-    scratch.rename(scratch.with_name(model))
-    return GraphFiles(model, inputs, outputs, {PRECISION: f"{REPOSITORY}/{model}/1/model.onnx"})
+    folder = f"{REPOSITORY}/{name}/1"
+    (bundle / folder).mkdir(parents=True)
+    write(bundle / folder / "model.onnx")
+    return GraphFiles(name, inputs, outputs, {FP32: f"{folder}/model.onnx"})
+
+
+def seal_graph(bundle: Path, graph: GraphFiles) -> GraphFiles:
+    """Name a graph's folder after what it holds now: other precisions and engines count too.
+
+    So an old NAME never meets a new graph on a server. Whatever adds a file seals again.
+    """
+    folder = bundle / REPOSITORY / graph.model
+    bare = graph.model.rpartition("__")[0] if _SEALED.search(graph.model) else graph.model
+    model = f"{bare}__{_digest_folder(folder / '1')[:8]}"
+    folder.rename(folder.with_name(model))
+
+    def moved(path: str) -> str:
+        return f"{REPOSITORY}/{model}/{path.removeprefix(f'{REPOSITORY}/{graph.model}/')}"
+
+    return msgspec.structs.replace(
+        graph,
+        model=model,
+        files={key: moved(path) for key, path in graph.files.items()},
+        engines=tuple(msgspec.structs.replace(e, path=moved(e.path)) for e in graph.engines),
+    )
 
 
 def write_pipeline(bundle: Path, pipeline: Pipeline) -> str:

@@ -10,10 +10,9 @@ from automm_serve.errors import BundleError, ConfigError
 from automm_serve.manifest import MANIFEST, Manifest, check_inside, read_manifest
 from automm_serve.optional import require
 from automm_serve.pipeline import Pipeline, load_pipeline
+from automm_serve.precisions import FP32
 from automm_serve.predictor import LocalPredictor
 from automm_serve.sessions import SESSIONS, Session
-
-PRECISION = "fp32"
 
 
 class Bundle(Struct, frozen=True):
@@ -68,7 +67,7 @@ class Bundle(Struct, frozen=True):
         module = require(SESSIONS["onnxruntime"], purpose=f"bundle {self.path}")
         sessions: dict[str, Session] = {
             name: module.OnnxRuntimeSession(
-                self.path / graph.files[PRECISION], graph.inputs, graph.outputs, threads
+                self.path / graph.files[FP32], graph.inputs, graph.outputs, threads
             )
             for name, graph in self.manifest.graphs.items()
         }
@@ -108,8 +107,8 @@ def _check_graphs(folder: Path, manifest: Manifest, pipeline: Pipeline) -> None:
         what = f"the pipeline runs the graph {lacking[0]!r}, which is not listed"
         raise BundleError(where=str(folder / MANIFEST), what=what, mend=MEND)
     for name, graph in manifest.graphs.items():
-        if PRECISION not in graph.files:
-            what = f"graph {name!r} has no file of precision {PRECISION!r}"
+        if FP32 not in graph.files:
+            what = f"graph {name!r} has no file of precision {FP32!r}"
             raise BundleError(where=str(folder / MANIFEST), what=what, mend=MEND)
 
 

@@ -11,11 +11,15 @@ from typing import Literal, TypeAlias
 import msgspec
 from msgspec import Struct
 
+from automm_serve.engines import Engine
 from automm_serve.errors import BundleError
+from automm_serve.precisions import PrecisionFigures
 from automm_serve.tensors import TensorSpec
 
-FORMAT = 1
-"""Version that this release writes; it reads this one and every earlier one."""
+FORMAT = 2
+"""Version that this release writes; it reads this one and every earlier one.
+
+2 adds ``default_precision``, ``precisions``, ``libraries`` and the ``engines`` of a graph."""
 
 MANIFEST = "bundle.json"
 REPOSITORY = "model_repository"
@@ -39,13 +43,15 @@ class GraphFiles(Struct, frozen=True, forbid_unknown_fields=True):
         model: Name of its folder in the model repository, which is also its name on Triton.
         inputs: Tensors that go in.
         outputs: Tensors that come out.
-        files: Precision -> path of the ONNX file.
+        files: Precision -> path of the ONNX file; ``precisions.INT8_ENGINE`` is a key too.
+        engines: Built from these files.
     """
 
     model: str
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     files: dict[str, str]
+    engines: tuple[Engine, ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse a folder's name that no exporter gives."""
@@ -174,6 +180,10 @@ class Manifest(Struct, frozen=True, forbid_unknown_fields=True):
         parity: The certificate.
         made: By whom and when.
         files: Path -> facts, for every file but this one.
+        default_precision: What a session runs where none is asked for.
+        precisions: Those beside fp32, with what they cost.
+        libraries: Folders of ``lib/``, such as ``cp312-x86_64``: the runtime itself, for a Python
+            that lacks it.
     """
 
     format: int
@@ -189,6 +199,9 @@ class Manifest(Struct, frozen=True, forbid_unknown_fields=True):
     parity: Parity
     made: Made
     files: dict[str, FileFacts]
+    default_precision: str = "fp32"
+    precisions: dict[str, PrecisionFigures] = {}
+    libraries: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse what the exporter cannot have made; msgspec reports it with its place."""
@@ -206,6 +219,7 @@ class Manifest(Struct, frozen=True, forbid_unknown_fields=True):
         yield self.pipeline
         for graph in self.graphs.values():
             yield from graph.files.values()
+            yield from (engine.path for engine in graph.engines)
         if self.golden is not None:
             yield self.golden.rows
             yield self.golden.answers

@@ -7,6 +7,7 @@ the same on both sides, because each is spelt as `automm_serve.cells` reads it.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -23,6 +24,7 @@ from automm_serve.schema import Kind, Schema
 from automm_serve.tensors import CellError, Table, Tensors, TensorSpec, count_rows
 
 _SAFE_INTEGER = 2**63
+_FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,199}")
 _WANTED = {"number": "a finite number", "category": "a category"}
 
 
@@ -54,16 +56,21 @@ class GraphFacts(Struct, frozen=True):
             content, so that an old NAME never meets a new graph.
         inputs: Tensors that go in.
         outputs: Tensors that come out.
+        file: Name of the graph's file in the version folder of ``model``, for a target that runs
+            it in NAME's own process: ``model.onnx``, ``model.int8.onnx``, ``model.fp16.rtx``.
     """
 
     model: str
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
+    file: str = "model.onnx"
 
     def __post_init__(self) -> None:
         """Refuse a name that could lead out of the repository."""
         if not FOLDER_NAME.fullmatch(self.model):
             raise ValueError(f"{self.model!r} is no name of a model")
+        if not _FILE_NAME.fullmatch(self.file):
+            raise ValueError(f"{self.file!r} is no name of a graph's file")
 
 
 def to_wire(schema: Schema, table: Table) -> tuple[Tensors, list[CellError]]:

@@ -1,0 +1,1 @@
+"""Compiled engines of TensorRT and of TensorRT for RTX; nothing in here needs torch."""
