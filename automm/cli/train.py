@@ -94,9 +94,14 @@ def _pairs(column_types: tuple[str, ...]) -> dict[str, str | None]:
 def _print(predictor: MultiModalPredictor, summary: dict[str, Any]) -> None:
     columns = [(name, kind or "ignored") for name, kind in predictor.column_types.items()]
     print_table("columns", ("column", "taken for"), columns)
-    scores = [(name, f"{score:.6g}") for name, score in summary["scores"].items()]
-    trivial = (f"trivial predictor's {summary['metric']}", f"{summary['trivial']:.6g}")
+    metric = summary["metric"]
+    rivals = [("trivial predictor", summary["trivial"]), ("linear model", summary["linear"])]
+    known = [(name, f"{score:.4g}") for name, score in rivals if score is not None]
     print_table(
-        f"{summary['rows']['valid']} validation rows", ("metric", "score"), [*scores, trivial]
+        f"{metric} on {summary['rows']['valid']} validation rows",
+        ("who", metric),
+        [*known, ("this predictor", f"{summary['score']:.4g}")],
     )
+    scores = [(name, f"{score:.6g}") for name, score in summary["scores"].items()]
+    print_table("this predictor", ("metric", "score"), scores)
     click.echo(f"saved to {predictor.path}, {summary['seconds']['all']:.0f} s")

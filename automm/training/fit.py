@@ -20,12 +20,15 @@ from automm.models.fused import FusedModel
 from automm.tasks import find_task
 from automm.tasks.base import GRAPH, Task
 from automm.training.lightning import Trainer, quiet_lightning
+from automm.training.losses import weigh_classes
 from automm.training.module import TrainingModule
 from automm.training.progress import TrainingProgress
+from automm.training.rivals import SHARE_OF_TIME, fit_linear
 from automm.training.scoring import Scorer
 from automm.training.soup import BestStates, cook
 from automm.training.watch import Watch
 from automm_export.graph import Graph
+from automm_serve.answers import ClassesAnswer
 from automm_serve.errors import ConfigError
 from automm_serve.pipeline import Pipeline
 from automm_serve.schema import Schema
@@ -69,6 +72,10 @@ class FitSummary(Struct, frozen=True, kw_only=True):
         score: Of the model that was kept, on the validation rows.
         trivial: Of the predictor that answers the shares of the classes, or the mean.
         beats_trivial: Whether the first is better than the second.
+        linear: Of a linear model (TF-IDF, one-hot, standardised numbers); None where the columns
+            are pictures alone.
+        linear_rows: Training rows that the linear model learnt from.
+        beats_linear: Whether the first is better than the linear model; None where there is none.
         scores: Other metrics on the validation rows.
         history: One entry for each validation.
         stopped: ``max_epochs``, ``patience`` or ``time_limit``.
@@ -89,6 +96,9 @@ class FitSummary(Struct, frozen=True, kw_only=True):
     seconds: dict[str, float]
     rows: dict[str, int]
     left_out: dict[str, list[CellError]]
+    linear: float | None = None
+    linear_rows: int = 0
+    beats_linear: bool | None = None
 
 
 class Trained(NamedTuple):
@@ -142,6 +152,8 @@ def fit(goal: Goal, config: Config, train: Table, valid: Table) -> Trained:
             modality_dropout=config.data.modality_dropout,
             seed=goal.seed,
         )
+        if isinstance(answer, ClassesAnswer):
+            config = weigh_classes(config, rows.targets["classes"], len(answer.classes))
         model = task.model(processors, answer, config)
         graphs, programs = task.serve(model, processors, answer)
         pipeline = Pipeline(goal.name, goal.problem_type, goal.schema, processors, programs)
@@ -156,6 +168,10 @@ def fit(goal: Goal, config: Config, train: Table, valid: Table) -> Trained:
         method = config.optim.top_k_average_method
         score, souped = cook(watch.best, method, lambda: scorer.score(graph))
         watch.best.close()
+        progress.say("a linear model, to compare with")
+        budget = SHARE_OF_TIME * (monotonic() - start)
+        rival = fit_linear(goal.schema, answer, rows, valid_rows, budget)
+        linear = None if rival is None else scorer.of(rival.tensors)
         summary = FitSummary(
             metric=goal.metric,
             score=score,
@@ -168,6 +184,9 @@ def fit(goal: Goal, config: Config, train: Table, valid: Table) -> Trained:
             seconds=_seconds(start, prepared, trained, monotonic()),
             rows={"train": len(rows), "valid": len(valid_rows)},
             left_out={"train": bad[:100], "valid": bad_valid[:100]},
+            linear=linear,
+            linear_rows=0 if rival is None else rival.rows,
+            beats_linear=None if linear is None else scorer.is_better(score, linear),
         )
     _warn(summary, len({e.row for e in bad}), len({e.row for e in bad_valid}))
     return Trained(config, pipeline, model, summary, golden, calibration)
@@ -196,6 +215,7 @@ def _train(
             max_steps=optim.max_steps,
             accumulate_grad_batches=max(1, env.batch_size // env.per_gpu_batch_size),
             gradient_clip_val=optim.gradient_clip_val or None,
+            gradient_clip_algorithm=optim.gradient_clip_algorithm,
             deterministic=env.deterministic or None,
             callbacks=[watch],
             limit_val_batches=0,  # the callback validates, by the graph that is served
@@ -271,6 +291,14 @@ def _warn(summary: FitSummary, bad: int, bad_valid: int) -> None:
             f"THE MODEL HAS LEARNED NOTHING THAT SHOWS: its {summary.metric} is "
             f"{summary.score:.4f}, that of the trivial predictor {summary.trivial:.4f}. "
             "Look at the columns (automm info), train longer, or change optim.lr",
+            FitWarning,
+            stacklevel=4,
+        )
+    elif summary.beats_linear is False:
+        warnings.warn(
+            f"A LINEAR MODEL IS AS GOOD: its {summary.metric} is {summary.linear:.4f}, that of the "
+            f"trained one {summary.score:.4f}. Train longer (optim.max_epochs), on more rows, or "
+            "with a larger preset; or take the linear model, which costs less",
             FitWarning,
             stacklevel=4,
         )

@@ -44,7 +44,8 @@ class TrainingModule(LightningModule):
         """Return the optimiser, and the schedule that is stepped with it."""
         optimizer = build_optimizer(self.model, self.config)
         steps = int(self.trainer.estimated_stepping_batches)
-        schedule = build_schedule(optimizer, self.config.optim, steps)
+        per_epoch = steps / max(1, self.config.optim.max_epochs)
+        schedule = build_schedule(optimizer, self.config.optim, steps, per_epoch)
         return {
             "optimizer": optimizer,
             "lr_scheduler": {"scheduler": schedule, "interval": "step"},

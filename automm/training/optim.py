@@ -1,25 +1,26 @@
-"""Learning rates by layer, weight decay where it belongs, and the schedule."""
+"""The optimiser, learning rates by layer, weight decay where it belongs, and the schedule."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from torch import nn
-from torch.optim import AdamW, Optimizer
+from torch.optim import SGD, Adafactor, Adam, AdamW, Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
 from automm.config.schema import Config, OptimConfig
 from automm.models.encoders import options_of
 from automm.models.encoders.base import Encoder
 from automm.models.fused import FusedModel
+from automm.models.fusion import fusion_options
 
-BETAS, EPSILON = (0.9, 0.999), 1e-6
+BETAS, EPSILON, MOMENTUM = (0.9, 0.999), 1e-6, 0.9
 
 
 def build_optimizer(model: FusedModel, config: Config) -> Optimizer:
-    """Return AdamW with one group for each pair of rate and decay that occurs."""
+    """Return the optimiser, with one group for each pair of rate and decay that occurs."""
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for parameter, rate in _rates(model, config):
         # Biases, norms and single vectors are no weights that could overfit by growing.
@@ -29,28 +30,55 @@ def build_optimizer(model: FusedModel, config: Config) -> Optimizer:
         {"params": parameters, "lr": rate, "weight_decay": decay}
         for (rate, decay), parameters in groups.items()
     ]
-    return AdamW(listed, betas=BETAS, eps=EPSILON)
+    return OPTIMIZERS[config.optim.optim_type](listed)
 
 
-def build_schedule(optimizer: Optimizer, optim: OptimConfig, steps: int) -> LambdaLR:
-    """Return warm-up, then the schedule down to ``end_lr``, over so many steps."""
-    warm = int(optim.warmup_steps * steps)
+OPTIMIZERS: dict[str, Callable[[list[dict[str, Any]]], Optimizer]] = {
+    "adamw": lambda groups: AdamW(groups, betas=BETAS, eps=EPSILON),
+    "adam": lambda groups: Adam(groups, betas=BETAS, eps=EPSILON),
+    "sgd": lambda groups: SGD(groups, momentum=MOMENTUM),
+    "adafactor": Adafactor,
+}
+"""``optim.optim_type`` -> groups of parameters -> the optimiser; constants are AutoGluon's."""
+
+
+def build_schedule(
+    optimizer: Optimizer, optim: OptimConfig, steps: int, steps_per_epoch: float
+) -> LambdaLR:
+    """Return warm-up, then the schedule down to ``end_lr``.
+
+    Args:
+        optimizer: Whose rates it sets.
+        optim: Says which.
+        steps: Of the whole run.
+        steps_per_epoch: What ``optim.lr_steps`` counts in.
+    """
+    warm = int(optim.warmup_steps * (steps if optim.warmup_steps < 1 else 1))
     floor = min(1.0, optim.end_lr / optim.lr)
+    shape = SCHEDULES[optim.lr_schedule]
 
     def factor(step: int) -> float:
         if step < warm:
             return (step + 1) / (warm + 1)
         done = min(1.0, (step - warm) / max(1, steps - warm))
-        match optim.lr_schedule:
-            case "cosine_decay":
-                left = 0.5 * (1 + math.cos(math.pi * done))
-            case "linear_decay":
-                left = 1 - done
-            case _:
-                return 1.0
-        return floor + (1 - floor) * left
+        return floor + (1 - floor) * shape(optim, done, step / steps_per_epoch)
 
     return LambdaLR(optimizer, factor)
+
+
+def _multi_step(optim: OptimConfig, done: float, epoch: float) -> float:
+    return float(0.1 ** sum(epoch >= at for at in optim.lr_steps))
+
+
+SCHEDULES: dict[str, Callable[[OptimConfig, float, float], float]] = {
+    "cosine_decay": lambda optim, done, epoch: 0.5 * (1 + math.cos(math.pi * done)),
+    "polynomial_decay": lambda optim, done, epoch: 1 - done,  # AutoGluon's power is 1
+    "linear_decay": lambda optim, done, epoch: 1 - done,
+    "multi_step": _multi_step,
+    "constant": lambda optim, done, epoch: 1.0,
+}
+"""``optim.lr_schedule`` -> the share of the rate that is left, by the share of the steps after
+warm-up that are done and by the epoch."""
 
 
 def _rates(model: FusedModel, config: Config) -> Iterator[tuple[nn.Parameter, float]]:
@@ -68,7 +96,7 @@ def _rates(model: FusedModel, config: Config) -> Iterator[tuple[nn.Parameter, fl
                 yield parameter, rate
     for parameter in model.parameters():  # fusion and heads
         if id(parameter) not in seen and parameter.requires_grad:
-            yield parameter, base * config.model.fusion_mlp.lr_mult
+            yield parameter, base * fusion_options(config).lr_mult * _head(config)
 
 
 def _by_layer(encoder: Encoder, lr: float, decay: float) -> Iterator[tuple[nn.Parameter, float]]:
@@ -85,3 +113,7 @@ def _by_layer(encoder: Encoder, lr: float, decay: float) -> Iterator[tuple[nn.Pa
 
 def _decay(config: Config) -> float:
     return config.optim.lr_decay if config.optim.lr_choice == "layerwise_decay" else 1.0
+
+
+def _head(config: Config) -> float:
+    return config.optim.lr_mult if config.optim.lr_choice == "two_stages" else 1.0

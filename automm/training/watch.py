@@ -61,17 +61,25 @@ class Watch(Callback):
             self.optim.max_epochs,
         )
         self._fresh = False
-        interval = max(1, round(self.optim.val_check_interval * batches))
-        ends = done == batches or (done % interval == 0 and batches - done >= interval / 2)
-        if ends and self._validate(trainer.current_epoch + done / batches):
+        if self._is_due(trainer.current_epoch, done, batches) and self._validate(
+            trainer.current_epoch + done / batches
+        ):
             self._stop(trainer, "patience")
         if self.deadline is not None and monotonic() > self.deadline:
             self._stop(trainer, "time_limit")
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Validate what was trained since the last time."""
-        if not self._fresh:
+        if not self._fresh and not (self.optim.skip_final_val and self.history):
             self._validate(trainer.current_epoch)
+
+    def _is_due(self, epoch: int, done: int, batches: int) -> bool:
+        """Tell whether an interval ends here; the end of an epoch is one, where it is not near."""
+        if (epoch + 1) % self.optim.check_val_every_n_epoch:
+            return False
+        wanted = self.optim.val_check_interval
+        interval = max(1, round(wanted * batches if wanted <= 1 else wanted))
+        return done == batches or (done % interval == 0 and batches - done >= interval / 2)
 
     def _validate(self, epoch: float) -> bool:
         """Score the present state; tell whether patience has run out."""

@@ -251,3 +251,18 @@ def test_what_is_kept_for_the_export_outlives_the_files_of_the_pictures(tmp_path
     schema = Schema((Column("photo", "image"),))
     kept = golden_rows({"photo": [str(path), None]}, schema)
     assert kept["photo"] == [[path.read_bytes()], None]
+
+
+def test_every_fit_is_compared_with_a_linear_model(tmp_path, settings):
+    draw = np.random.default_rng(0)
+    number = draw.normal(size=120)
+    cells = {"n": number.tolist(), "m": draw.normal(size=120).tolist()}
+    cells["y"] = (3 * number + 1).tolist()
+    few = {**settings, "optim.max_epochs": 1}
+    predictor = MultiModalPredictor(label="y", path=tmp_path / "p", verbosity=0)
+    with pytest.warns(UserWarning, match="A LINEAR MODEL IS AS GOOD: its rmse"):
+        predictor.fit(cells, hyperparameters=few)
+    summary = predictor.fit_summary()
+    assert summary["linear"] < 0.1 * summary["trivial"]
+    assert summary["beats_linear"] is False
+    assert summary["linear_rows"] == summary["rows"]["train"]
