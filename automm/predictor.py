@@ -3,37 +3,52 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 from time import monotonic
 from typing import Any, Self
 
-import msgspec
-
+from automm.beginning import (
+    Asked,
+    configure_more,
+    end,
+    find_start,
+    free_place,
+    make_course,
+    read_tables,
+)
 from automm.config.overrides import Hyperparameters, override
-from automm.config.presets import find_preset
+from automm.config.presets import find_preset, without_weights
 from automm.config.schema import Config
 from automm.config.unsupported import refuse_unsupported
-from automm.data.tables import Split, TrainingTables, digest, read_training_tables
-from automm.saved import RECORD, Record, Saved, read_predictor, release, write_predictor
+from automm.data.tables import TrainingTables, digest
+from automm.dropin import NUM_GPUS, AutoGluonCalls
+from automm.report.html import FILE as REPORT
+from automm.report.html.evidence import read_labelled
+from automm.report.html.of_predictor import report_predictor
+from automm.saved import Record, Saved, read_predictor, release, write_predictor
 from automm.tasks import find_task
+from automm.training.devices import is_main
 from automm.training.fit import FitWarning, Goal, fit
+from automm.training.logs import check_loggers, move_logs
+from automm.training.resume import Resumable
+from automm.training.resume import read as read_resumable
 from automm_export.export import Exportable, ExportOptions, Report, export
 from automm_export.session import TorchSession
 from automm_serve.answers import AnyAnswer
-from automm_serve.atomic import check_place
 from automm_serve.errors import ConfigError
-from automm_serve.metrics import find_metric
+from automm_serve.metrics import Metric, MetricLike, find_metric
+from automm_serve.metrics.own import as_metric
 from automm_serve.predictor import LocalPredictor
-from automm_serve.predicts import Predictions, Predicts
+from automm_serve.predicts import Predictions
 from automm_serve.tensors import Table
 
 HOME = Path("AutoMMModels")
 """Folder for predictors that are given none."""
 
 
-class MultiModalPredictor(Predicts):
+class MultiModalPredictor(AutoGluonCalls):
     """Learns one column of a table from the others: pictures, texts, numbers, categories.
 
     Args:
@@ -41,13 +56,15 @@ class MultiModalPredictor(Predicts):
         problem_type: ``binary``, ``multiclass``, ``regression``, or ``classification``; inferred
             from the label where None.
         presets: Name of a preset, ``edge`` where None.
-        eval_metric: Default of ``evaluate``, and what training chooses by.
+        eval_metric: Default of ``evaluate``, and what training chooses by: a name, or a function
+            of one's own (``automm_serve.metrics.own``), which a loaded predictor has no more.
         validation_metric: What training chooses by, where that is another one.
         hyperparameters: Settings that differ from the preset's: ``{"optim.lr": 1e-4}``,
             ``["optim.lr=1e-4"]`` or ``"optim.lr=1e-4"``.
         path: New or empty folder to save to; one under ``AutoMMModels`` where None.
         verbosity: 0 and 1 show no progress bar.
         enable_progress_bar: Overrules ``verbosity`` there.
+        pretrained: Begin with the checkpoints' weights; else with their architecture alone.
         **unsupported: Other arguments of AutoGluon, at their defaults only.
 
     Raises:
@@ -64,12 +81,13 @@ class MultiModalPredictor(Predicts):
         problem_type: str | None = None,
         *,
         presets: str | None = None,
-        eval_metric: str | None = None,
-        validation_metric: str | None = None,
+        eval_metric: MetricLike | None = None,
+        validation_metric: MetricLike | None = None,
         hyperparameters: Hyperparameters = None,
         path: str | Path | None = None,
         verbosity: int = 2,
         enable_progress_bar: bool | None = None,
+        pretrained: bool = True,
         **unsupported: object,
     ) -> None:
         refuse_unsupported("MultiModalPredictor", unsupported)
@@ -77,13 +95,16 @@ class MultiModalPredictor(Predicts):
         self._label = label
         self._problem_type = problem_type
         self._presets = presets
-        self._eval_metric = eval_metric
-        self._validation_metric = validation_metric
+        self._own_metrics: dict[str, Metric] = {}
+        self._eval_metric = self._name_of(eval_metric)
+        self._validation_metric = self._name_of(validation_metric)
         self._hyperparameters = hyperparameters
         self._path = Path(path) if path is not None else None
-        self._shows_progress = verbosity > 1 if enable_progress_bar is None else enable_progress_bar
+        self._enable_progress_bar = enable_progress_bar
+        self._pretrained = pretrained
         self._saved: Saved | None = None
         self._local: LocalPredictor | None = None
+        self._resumable: Resumable | None = None
 
     def fit(
         self,
@@ -103,14 +124,20 @@ class MultiModalPredictor(Predicts):
     ) -> Self:
         """Train, and save.
 
+        A predictor that is trained goes on learning from what it has learnt, to a new folder; one
+        that was loaded with ``resume=True`` goes on with the fit that was cut off, in its folder.
+        Ctrl-C and SIGTERM end training; the best state so far is saved.
+
         Args:
             train_data: Any form of table, with the label.
             presets: As in the constructor; stands above it.
             tuning_data: Rows to choose the best state by; held out of ``train_data`` where None.
             max_num_tuning_data: Most rows of them that are used.
-            time_limit: Seconds after which training stops; averaging comes after it.
+            time_limit: Seconds from here to the saved predictor, from 60 on; what comes after
+                training is counted in.
             save_path: As ``path`` in the constructor; stands above it.
-            hyperparameters: Settings, on top of those of the constructor.
+            hyperparameters: Settings, on top of those of the constructor; where this predictor is
+                trained already, on top of its own.
             column_types: Column -> type, for those that are to be taken as said.
             holdout_frac: Share of the rows to hold out.
             image_root: Folder that relative picture paths start from.
@@ -126,68 +153,102 @@ class MultiModalPredictor(Predicts):
             SchemaError: A column that is named is not there.
         """
         refuse_unsupported("fit", unsupported)
-        start = monotonic()
+        entered = monotonic()
         label = self._needed_label()
         if self._problem_type is not None and self._problem_type != "classification":
             find_task(self._problem_type)
         _check_seed(seed)
-        path = _free(save_path or self._path or _new_path())
-        config = self._configure(presets, hyperparameters)
-        tables = read_training_tables(
-            train_data,
-            tuning_data,
-            label,
-            Split(fraction=holdout_frac, seed=seed, most=max_num_tuning_data),
-            problem_type=self._problem_type,
+        asked = Asked(
+            data=train_data,
+            tuning_data=tuning_data,
             column_types=column_types,
-            eval_metric=self._eval_metric,
+            holdout_frac=holdout_frac,
+            max_num_tuning_data=max_num_tuning_data,
             image_root=image_root,
+            seed=seed,
+        ).filled(self._resumable.request if self._resumable else None)
+        path = self._place(save_path)
+        start = find_start(self._saved, self._resumable, path)
+        config = self._configure(presets, hyperparameters, start)
+        tables = read_tables(
+            asked, label, start, problem_type=self._problem_type, eval_metric=self._eval_metric
         )
         for notice in tables.understanding.notices:
             warnings.warn(notice, FitWarning, stacklevel=2)
         problem_type = str(tables.understanding.problem_type)
-        default = find_task(problem_type).metrics[0]
-        metric = self._validation_metric or self._eval_metric or default
-        find_metric(metric, problem_type)  # before the time is spent
+        default = self.eval_metric or find_task(problem_type).metrics[0]
+        metric = self.validation_metric or default
+        own = self._own_metrics.get(metric)
+        metric = find_metric(own or metric, problem_type).name  # before the time is spent
         goal = Goal(
             label,
             problem_type,
             tables.understanding.schema,
             metric,
-            seed=seed,
-            deadline=None if time_limit is None else start + time_limit,
+            seed=asked.seed,
+            deadline=None if time_limit is None else entered + time_limit,
             shows_progress=self._shows_progress,
+            own_metric=own,
         )
-        trained = fit(goal, config, tables.train, tables.valid)
-        record = _record(tables, label, self._eval_metric or default, metric, trained.summary)
+        request = asked.request(tables, label, problem_type, metric, self.eval_metric)
+        course = make_course(path, request, config, tables, start, self._resumable)
+        check_loggers(config.env.loggers)
+        trained = fit(goal, config, tables.train, tables.valid, course)
+        record = _record(tables, label, default, metric, trained.summary)
         self._take(Saved(record, trained), path)
-        self.save(path)
+        end(self._fitted(), path, trained.summary)
+        if is_main():
+            move_logs(path)
+            report_predictor(self, self._fitted(), tables.valid, path / REPORT, own_metric=own)
         return self
 
     @classmethod
-    def load(cls, path: str | Path, *, verbosity: int = 2) -> Self:
+    def load(
+        cls,
+        path: str | Path,
+        resume: bool = False,
+        verbosity: int = 3,
+        **unsupported: object,
+    ) -> Self:
         """Open a saved predictor. No network is asked.
+
+        Args:
+            path: Its folder.
+            resume: Open a fit that was cut off there; ``fit`` with the same table goes on with it.
+            verbosity: As in the constructor.
+            **unsupported: None.
 
         Raises:
             BundleError: The folder is damaged, foreign, or of a later release.
+            ConfigError: There is no fit to resume.
         """
+        refuse_unsupported("load", unsupported)
         predictor = cls(verbosity=verbosity)
+        if resume:
+            predictor._resume(read_resumable(Path(path)), Path(path))
+            return predictor
         predictor._take(read_predictor(Path(path)), Path(path))
         return predictor
 
-    def save(self, path: str | Path, *, replace: bool = False) -> Path:
-        """Write the predictor to a folder, whole or not at all.
+    def save(self, path: str | Path, *, replace: bool = False, **unsupported: object) -> Path:
+        """Write the predictor to a folder, whole or not at all; its report goes along.
 
         Args:
             path: New or empty, or with ``replace`` that of a predictor.
             replace: Take the place of a predictor that is there.
+            **unsupported: Other arguments of AutoGluon, any value: all that is needed is saved.
 
         Raises:
             ConfigError: The folder is not empty, or holds something else.
         """
+        refuse_unsupported("save", unsupported)
         saved = self._fitted()
+        report = self._path / REPORT if self._path else Path(REPORT)
+        page = report.read_bytes() if report.is_file() else None
         write_predictor(saved, Path(path), replace=replace)
         self._path = Path(path)
+        if page is not None:
+            (self._path / REPORT).write_bytes(page)
         return self._path
 
     def run(self, table: Table, program: str = "predict") -> Predictions:
@@ -198,26 +259,6 @@ class MultiModalPredictor(Predicts):
     def answers(self) -> Mapping[str, AnyAnswer]:
         """Program name -> what its answers mean."""
         return self._answering().answers
-
-    def evaluate(
-        self,
-        data: object,
-        metrics: str | Sequence[str] | None = None,
-        *,
-        return_pred: bool = False,
-        realtime: bool | None = None,
-        image_root: str | Path | None = None,
-    ) -> Any:
-        """Compare the answers with the label column; ``eval_metric`` where no metric is named."""
-        names = self.eval_metric if metrics is None else metrics
-        return super().evaluate(
-            data, names, return_pred=return_pred, realtime=realtime, image_root=image_root
-        )
-
-    def fit_summary(self) -> dict[str, Any]:
-        """Return how training went; see ``automm.training.fit.FitSummary``."""
-        summary: dict[str, Any] = msgspec.to_builtins(self._fitted().record.summary)
-        return summary
 
     def exportable(self) -> Exportable:
         """Return what ``automm_export.export`` needs."""
@@ -231,6 +272,8 @@ class MultiModalPredictor(Predicts):
             graphs,
             trained.golden,
             trained.calibration,
+            tuning=trained.tuning,
+            metric=record.eval_metric,
             metrics=record.summary.scores,
             data_sha256=record.data_sha256,
         )
@@ -247,6 +290,22 @@ class MultiModalPredictor(Predicts):
             ConfigError: The folder is not empty.
         """
         return export(self.exportable(), Path(path), options or ExportOptions())
+
+    def write_report(
+        self, data: object, path: str | Path, *, image_root: str | Path | None = None
+    ) -> Path:
+        """Write a page about the answers to other labelled rows, as ``fit`` does about its own.
+
+        Args:
+            data: Any form of table, with the label.
+            path: Of the HTML file.
+            image_root: Folder that relative picture paths start from.
+
+        Raises:
+            SchemaError: The label or another column is absent.
+        """
+        table = read_labelled(data, str(self.label), image_root)
+        return report_predictor(self, self._fitted(), table, Path(path), what="rows given")
 
     @property
     def path(self) -> Path | None:
@@ -279,6 +338,12 @@ class MultiModalPredictor(Predicts):
         return self._saved.record.validation_metric if self._saved else self._validation_metric
 
     @property
+    def _shows_progress(self) -> bool:
+        if self._enable_progress_bar is None:
+            return self.verbosity > 1
+        return self._enable_progress_bar
+
+    @property
     def positive_class(self) -> Any:
         """The class that binary metrics are about: the second one; None for other problems."""
         labels = self.class_labels
@@ -291,7 +356,9 @@ class MultiModalPredictor(Predicts):
 
     @property
     def trainable_parameters(self) -> int:
-        """Number of weights that training moved."""
+        """Number of weights that training moved, those of adapters among them."""
+        if moved := self._fitted().record.summary.trained_weights:
+            return moved
         model = self._fitted().trained.model
         return sum(p.numel() for p in model.parameters() if p.requires_grad)
 
@@ -301,21 +368,64 @@ class MultiModalPredictor(Predicts):
         tensors = self._fitted().trained.model.state_dict().values()
         return float(sum(tensor.nbytes for tensor in tensors)) / 1e6
 
-    def _configure(self, presets: str | None, hyperparameters: Hyperparameters) -> Config:
+    @property
+    def data_path(self) -> str | None:
+        """File of the table that a fit which was cut off began with."""
+        return self._resumable.request.data if self._resumable else None
+
+    def _configure(
+        self, presets: str | None, hyperparameters: Hyperparameters, start: Saved | None
+    ) -> Config:
+        if self._resumable is not None and presets is None:
+            return override(self._resumable.config, hyperparameters)
+        if start is not None:
+            return configure_more(start, presets, hyperparameters)
         config = find_preset(presets or self._presets)
-        return override(override(config, self._hyperparameters), hyperparameters)
+        if not self._pretrained:
+            config = without_weights(config)
+        config = override(override(config, self._hyperparameters), hyperparameters)
+        return config if self._num_gpus is None else override(config, {NUM_GPUS: self._num_gpus})
+
+    def _name_of(self, metric: MetricLike | None) -> str | None:
+        """The metric's name; one of a user's own is kept by it."""
+        if metric is None or isinstance(metric, str):
+            return metric
+        own = as_metric(metric)
+        self._own_metrics[own.name] = own
+        return own.name
+
+    def _place(self, save_path: str | Path | None) -> Path:
+        """Where to save to: a resumed fit's own folder, else a new one."""
+        if self._resumable is not None and self._path is not None:
+            if save_path is not None and Path(save_path).resolve() != self._path.resolve():
+                raise ConfigError(
+                    where="save_path",
+                    what=f"the fit that is resumed lies in {self._path}",
+                    mend="Leave it out",
+                )
+            return self._path
+        own = None if self._saved is not None else self._path
+        return free_place(save_path or own or _new_path())
+
+    def _resume(self, found: Resumable, path: Path) -> None:
+        request = found.request
+        self._resumable, self._path = found, path
+        self._label, self._problem_type = request.label, request.problem_type
+        self._eval_metric, self._validation_metric = request.eval_metric, request.metric
 
     def _needed_label(self) -> str:
-        if self._label is None:
+        label = self.label
+        if label is None:
             raise ConfigError(
                 where="MultiModalPredictor",
                 what="it has no label",
                 mend="Pass label=..., the column to predict",
             )
-        return self._label
+        return label
 
     def _take(self, saved: Saved, path: Path) -> None:
         self._saved, self._path, self._local = saved, path, None
+        self._resumable = None
 
     def _fitted(self) -> Saved:
         if self._saved is None:
@@ -355,18 +465,6 @@ def _check_seed(seed: int) -> None:
         raise ConfigError(
             where="seed", what=f"{seed} cannot be one", mend="Pass a whole number, 0 or more"
         )
-
-
-def _free(path: str | Path) -> Path:
-    """The path, if it is new or empty: better said before training than behind it."""
-    folder = Path(path)
-    check_place(folder)
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        what = "a predictor is there" if (folder / RECORD).is_file() else "it is not empty"
-        raise ConfigError(
-            where=f"folder {folder}", what=what, mend="Pass another path, or remove what is there"
-        )
-    return folder
 
 
 def _new_path() -> Path:

@@ -3,14 +3,17 @@
 - ``predictor.json``: what was asked and what came out: label, metrics, reasons, summary
 - ``pipeline.json``: schema, processors with their tokenizers, programs
 - ``config.json``: settings of the run
+- ``logs/metrics.csv``: its validations; ``report.html``: what came of it, for people
 - ``model.safetensors``: weights
 - ``backbones/<encoder>/config.json``: architectures, so that no package and no hub is asked
 - ``rows/golden.jsonl``, ``rows/calibration.jsonl``: rows that ``export`` takes along, and those
   that it compares on
+- ``rows/tuning.jsonl``: rows with their label, to measure precisions on
 """
 
 from __future__ import annotations
 
+import shutil
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TypeVar
@@ -27,17 +30,23 @@ from automm.models.encoders.base import Encoder
 from automm.models.fused import FusedModel
 from automm.tasks import find_task
 from automm.training.fit import FitSummary, Trained
+from automm.training.logs import FOLDER as LOGS
+from automm.training.logs import course_as_csv
 from automm_serve.atomic import write_folder
 from automm_serve.errors import BundleError
 from automm_serve.golden import read_rows, write_rows
 from automm_serve.pipeline import Pipeline, dump_pipeline, load_pipeline
+from automm_serve.schema import Schema
 
 T = TypeVar("T")
 
-FORMAT = 1
-"""Version that this release writes; it reads this one and every earlier one."""
+FORMAT = 2
+"""Version that this release writes; it reads this one and every earlier one.
+
+2 adds ``rows/tuning.jsonl``."""
 
 RECORD = "predictor.json"
+TUNING_FILE = "rows/tuning.jsonl"
 
 
 class Record(Struct, frozen=True, kw_only=True):
@@ -80,17 +89,35 @@ def release() -> str:
     return version("automm-edge")
 
 
-def write_predictor(saved: Saved, path: Path, *, replace: bool = False) -> None:
+def write_predictor(
+    saved: Saved,
+    path: Path,
+    *,
+    replace: bool = False,
+    known_by: str = RECORD,
+    keep: str | None = None,
+) -> None:
     """Write the folder, whole or not at all.
+
+    Args:
+        saved: The predictor.
+        path: Of the folder.
+        replace: Take the place of what is there.
+        known_by: File by which that is known to be ours.
+        keep: Name of a folder in it that shall outlive it.
 
     Raises:
         ConfigError: Something else is there.
     """
     trained = saved.trained
-    with write_folder(path, replace=replace, known_by=RECORD) as folder:
+    with write_folder(path, replace=replace, known_by=known_by) as folder:
+        if keep is not None and (path / keep).is_dir():
+            shutil.copytree(path / keep, folder / keep)
         (folder / RECORD).write_bytes(_pretty(saved.record))
         (folder / "pipeline.json").write_bytes(dump_pipeline(trained.pipeline))
         (folder / "config.json").write_bytes(_pretty(trained.config))
+        (folder / LOGS).mkdir(exist_ok=True)
+        (folder / LOGS / "metrics.csv").write_bytes(course_as_csv(saved.record.summary.history))
         weights = folder / "model.safetensors"
         save_model(trained.model, str(weights))
         weights.chmod((folder / RECORD).stat().st_mode)  # safetensors lets only the owner read
@@ -102,6 +129,8 @@ def write_predictor(saved: Saved, path: Path, *, replace: bool = False) -> None:
                 file.write_bytes(_pretty(encoder.backbone))
         for name, rows in (("golden", trained.golden), ("calibration", trained.calibration)):
             write_rows(folder / "rows" / f"{name}.jsonl", trained.pipeline.schema, rows)
+        if trained.tuning is not None:
+            write_rows(folder / TUNING_FILE, _labelled(trained.pipeline), trained.tuning)
 
 
 def read_predictor(path: Path) -> Saved:
@@ -123,6 +152,7 @@ def read_predictor(path: Path) -> Saved:
     config = _read(path / "config.json", Config)
     model = _build(path, pipeline, config)
     schema = pipeline.schema
+    tuned = (path / TUNING_FILE).is_file()
     return Saved(
         record,
         Trained(
@@ -132,8 +162,15 @@ def read_predictor(path: Path) -> Saved:
             record.summary,
             read_rows(path / "rows" / "golden.jsonl", schema),
             read_rows(path / "rows" / "calibration.jsonl", schema),
+            read_rows(path / TUNING_FILE, _labelled(pipeline)) if tuned else None,
         ),
     )
+
+
+def _labelled(pipeline: Pipeline) -> Schema:
+    """The columns that go in, and the label."""
+    label = pipeline.programs["predict"].answer.columns[0]
+    return Schema((*pipeline.schema.columns, label))
 
 
 def _build(path: Path, pipeline: Pipeline, config: Config) -> FusedModel:

@@ -1,5 +1,8 @@
 """The whole way on real data: train, export, serve with Triton, ask, compare. ``make quickstart``.
 
+``make quickstart TRT=1`` adds a graph in fp16 to the bundle, and engines of TensorRT for RTX, which
+are built without a GPU.
+
 Everything is written under ``build/``; the figures of the closing table to
 ``build/quickstart.json``. What is started is stopped.
 """
@@ -18,12 +21,15 @@ from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
 
+import msgspec
 import numpy as np
 from rich.console import Console
 from rich.table import Table as Grid
 
 from automm import Client, MultiModalPredictor, load
-from automm_export.export import ExportOptions
+from automm_export.engines.capabilities import describe_cards, where_not
+from automm_export.engines.check import is_engine_line
+from automm_export.export import ExportOptions, Report
 from automm_serve.errors import ServerError
 from automm_serve.metrics import score
 from automm_serve.predictor import LocalPredictor
@@ -82,7 +88,12 @@ def main() -> None:
 
     say("export: one ONNX graph, compared with torch; the bundle is a Triton model repository")
     test = read_table(files.test)
-    predictor.export(HOME / "bundle", ExportOptions(name="emoji", check=test))
+    options = ExportOptions(name="emoji", check=test)
+    compiles = bool(os.environ.get("TRT"))
+    if compiles:
+        say("export: and fp16 beside fp32, and engines for RTX cards, built without one")
+        options = msgspec.structs.replace(options, precisions=("fp16",), trt=True)
+    exported = predictor.export(HOME / "bundle", options)
 
     with ExitStack() as stack:
         places: dict[str, Predicts] = {"torch": predictor, "bundle": load(HOME / "bundle")}
@@ -111,6 +122,8 @@ def main() -> None:
         "predictor": str(HOME / "predictor"),
         "bundle": str(HOME / "bundle"),
         "rows_file": str(files.test),
+        "engines": _list_engines(exported),
+        "engines_missing": list(exported.missing),
     }
     (BUILD / "quickstart.json").write_text(json.dumps(report, indent=2) + "\n")
     say("done; Triton is stopped" if url else "done")
@@ -118,6 +131,11 @@ def main() -> None:
     console.print(_describe_stages(stages), soft_wrap=True)
     sizes = {name: _megabytes(HOME / name) for name in ("predictor", "bundle")}
     console.print("On disk: " + ", ".join(f"{name} {size:.1f} MB" for name, size in sizes.items()))
+    if compiles:
+        console.print(_draw_engines(exported))
+        idle = filter(is_engine_line, exported.parity.not_run)
+        for line in (*idle, *exported.missing):
+            console.print(f"Not done: {line}", soft_wrap=True)
     console.print(_suggest(), soft_wrap=True)
 
 
@@ -245,6 +263,37 @@ def _draw(rows: Sequence[Row], baselines: Mapping[str, Score], alone: Mapping[st
     if alone:
         grid.caption = "alone: mean of three seeds, from docs/results/emoji.md"
         grid.caption_justify = "left"
+    return grid
+
+
+def _list_engines(report: Report) -> list[dict[str, Any]]:
+    builds = {build.file: build for build in report.builds}
+    return [
+        {
+            "file": str(Path(report.path) / engine.path),
+            "precision": engine.precision,
+            "builder": f"{engine.builder} {engine.version}",
+            "capabilities": engine.capabilities,
+            "runs_on": engine.device or describe_cards(engine.capabilities),
+            "size_bytes": builds[Path(engine.path).name].size_bytes,
+            "seconds": builds[Path(engine.path).name].seconds,
+        }
+        for engine in report.engines
+    ]
+
+
+def _draw_engines(report: Report) -> Grid:
+    grid = Grid(title="TensorRT engines, built here", title_justify="left")
+    for heading in ("engine", "runs on"):
+        grid.add_column(heading)
+    for heading in ("MB", "seconds"):
+        grid.add_column(heading, justify="right")
+    for one in _list_engines(report):
+        cards = f"{one['runs_on']} ({', '.join(one['capabilities'])})"
+        size, seconds = f"{one['size_bytes'] / 1e6:.1f}", f"{one['seconds']:.1f}"
+        grid.add_row(Path(one["file"]).name, cards, size, seconds)
+    grid.caption = f"*.rtx: {where_not()}"
+    grid.caption_justify = "left"
     return grid
 
 

@@ -46,6 +46,17 @@ class Lane(NamedTuple):
     steps: tuple[Step, ...]
 
 
+TRT = (
+    # A part of [dev] on the machines that its wheels are for; asked for by name, it must come.
+    Step(
+        "TensorRT for RTX, which builds engines without a GPU (89 MB)",
+        (*PIP, "--constraint", "requirements/dev.txt", "tensorrt-rtx-cu12"),
+        ("requirements/dev.txt",),
+        optional="rtx" not in os.environ.get("AUTOMM_REQUIRE", ""),
+    ),
+)
+"""Steps of ``TRT=1``."""
+
 LANES = {
     "dev": Lane(
         os.environ.get("VENV", ".venv"),
@@ -68,6 +79,7 @@ LANES = {
                 ("serve/automm_serve/triton/requirements.txt",),
                 optional="triton" not in os.environ.get("AUTOMM_REQUIRE", ""),
             ),
+            *(TRT if os.environ.get("TRT") else ()),
         ),
     ),
     "numpy1": Lane(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from importlib.util import find_spec
 from pathlib import Path
 from typing import NoReturn
 
@@ -42,3 +43,11 @@ def find_triton() -> ServerParts:
         return locate()
     except ServerError as error:
         require_or_skip("triton", str(error))
+
+
+def need_rtx() -> None:
+    """Skip the test where TensorRT for RTX is not installed: it builds engines without a GPU."""
+    if find_spec("tensorrt_rtx") is None:
+        require_or_skip(
+            "rtx", "tensorrt_rtx is not installed: pip install 'automm-edge[tensorrt-rtx]'"
+        )

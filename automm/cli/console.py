@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Sequence
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 
 import click
 import msgspec
@@ -28,6 +30,21 @@ def print_table(title: str, header: Sequence[str], rows: Iterable[Sequence[str]]
     for row in rows:
         table.add_row(*map(Text, row))  # Text: a name may hold [brackets], which are no markup
     Console(width=None if sys.stdout.isatty() else 160).print(table)
+
+
+@contextmanager
+def noting_devices() -> Iterator[None]:
+    """Print as a note, and not with a line of code, that a GPU which is here is not used."""
+    from automm_serve.devices import DeviceWarning
+
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", DeviceWarning)
+        yield
+    for one in caught:
+        if issubclass(one.category, DeviceWarning):
+            remark(f"note: {one.message}")
+        else:
+            warnings.warn_explicit(one.message, one.category, one.filename, one.lineno)
 
 
 def remark(text: str) -> None:

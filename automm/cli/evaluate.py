@@ -6,7 +6,7 @@ import warnings
 
 import click
 
-from automm.cli.console import print_json, print_table, remark
+from automm.cli.console import noting_devices, print_json, print_table, remark
 
 
 @click.command(
@@ -15,10 +15,18 @@ from automm.cli.console import print_json, print_table, remark
 @click.argument("model")
 @click.argument("data")
 @click.option("--metric", "metrics", multiple=True, metavar="NAME", help="Repeat it for several.")
+@click.option("--device", default="auto", show_default=True, help="Such as cpu, cuda, tensorrt.")
+@click.option("--precision", help="Such as fp16; MODEL is a bundle.  [default: the bundle's]")
 @click.option("--image-root", metavar="DIR", help="Folder that relative picture paths start from.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def command(
-    model: str, data: str, metrics: tuple[str, ...], image_root: str | None, as_json: bool
+    model: str,
+    data: str,
+    metrics: tuple[str, ...],
+    device: str,
+    precision: str | None,
+    image_root: str | None,
+    as_json: bool,
 ) -> None:
     """Score a model on a table with labels.
 
@@ -31,7 +39,8 @@ def command(
     from automm_serve.table import read_table
 
     table = read_table(data, image_root)
-    predictor = load(model)
+    with noting_devices():
+        predictor = load(model, device=device, precision=precision)
     kind = problem_type_of(predictor.answers["predict"])
     names = [find_metric(name, kind).name for name in metrics or REPORTED_METRICS[kind]]
     with warnings.catch_warnings(record=True) as caught:

@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from automm.cli.console import print_json, print_table, remark
+from automm.cli.engines import (
+    NAMES,
+    engine_options,
+    print_engines,
+    split,
+    to_options,
+    watching,
+)
+from automm.cli.precisions import print_precisions
 
 if TYPE_CHECKING:
     from automm_export.export import Report
@@ -17,7 +28,10 @@ _LARGEST = 5
 """Files whose sizes are printed."""
 
 
-@click.command(epilog="\b\nExample:\n  automm export predictor --out bundle --check test.csv")
+@click.command(
+    epilog="\b\nExample:\n  automm export predictor --out bundle --check test.csv\n"
+    "  automm export predictor --out bundle --precision fp16 --trt"
+)
 @click.argument("predictor", type=click.Path(path_type=Path))
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder to write.")
 @click.option("--name", default="", help="Of the model on Triton.  [default: the predictor's]")
@@ -38,7 +52,51 @@ _LARGEST = 5
 @click.option("--allow-unused-inputs", is_flag=True, help="Only report an input without effect.")
 @click.option("--check-triton", is_flag=True, help="Compare the answers of a real server, too.")
 @click.option("--replace", is_flag=True, help="Replace the bundle that lies at --out.")
-@click.option("--trt", is_flag=True, help="TensorRT engines; not in this release.")
+@click.option(
+    "--target",
+    "targets",
+    multiple=True,
+    metavar="NAME",
+    help="Where it shall be served; repeat it for several. A release, such as triton:26.04, "
+    "refuses a builder that it does not read.  [default: the CPU targets, with --trt all]",
+)
+@click.option(
+    "--precision",
+    "precisions",
+    multiple=True,
+    metavar="NAME",
+    help="fp16, bf16 or int8 beside fp32; repeat it or use commas.",
+)
+@click.option(
+    "--default-precision",
+    default="fp32",
+    show_default=True,
+    metavar="NAME",
+    help="What targets use that can run it.",
+)
+@click.option(
+    "--max-drop",
+    default=0.5,
+    show_default=True,
+    help="Most that a precision may lose: points of a share, per cent of a loss or an error.",
+)
+@click.option(
+    "--tuning-data",
+    metavar="DATA",
+    help="Labelled rows to measure that on.  [default: rows that the predictor kept]",
+)
+@click.option(
+    "--standalone",
+    multiple=True,
+    metavar="TAG",
+    help="A Python that shall need nothing installed, such as cp312-x86_64; repeat it or use "
+    "commas.",
+)
+@click.option(
+    "--trt", is_flag=True, help="Prepare the GPU targets, and build the engines that can be."
+)
+@click.option("--require-engine", is_flag=True, help="With --trt: no engine at all is an error.")
+@engine_options
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def command(
     predictor: Path,
@@ -51,23 +109,27 @@ def command(
     allow_unused_inputs: bool,
     check_triton: bool,
     replace: bool,
+    targets: tuple[str, ...],
+    precisions: tuple[str, ...],
+    default_precision: str,
+    max_drop: float,
+    tuning_data: str | None,
+    standalone: tuple[str, ...],
     trt: bool,
+    require_engine: bool,
     as_json: bool,
+    **engines: Any,
 ) -> None:
     """Write a trained PREDICTOR as an offline bundle, which holds a Triton repository.
 
     The answers of the bundle are compared with the predictor's, from raw row to answer; where
     they differ, nothing is written.
     """
-    if trt:
-        raise click.UsageError(
-            "--trt: this release writes CPU targets only; GPU targets come with the TensorRT "
-            "step. Export without --trt."
-        )
-    from rich.console import Console
-
+    if not trt:
+        _refuse_without_trt()
     from automm_serve.errors import DataError
     from automm_serve.optional import require
+    from automm_serve.precisions import FP32, find_precision
     from automm_serve.table import read_table
     from automm_serve.tensors import count_rows
 
@@ -90,25 +152,50 @@ def command(
         allow_unused_inputs=allow_unused_inputs,
         check_triton=check_triton,
         replace=replace,
+        targets=tuple(target for target in targets if ":" not in target),
+        precisions=tuple(find_precision(p) for p in split(precisions) if p != FP32),
+        default_precision=find_precision(default_precision),
+        max_drop=max_drop,
+        tuning=tuning_data and read_table(tuning_data, image_root),
+        trt=trt,
+        engines=to_options(engines, target=next((t for t in targets if ":" in t), "")),
+        require_engine=require_engine,
+        standalone=split(standalone),
     )
-    with Console(stderr=True).status("load the predictor") as status:
+    with watching("load the predictor") as (stage, progress):
         model = predictors.MultiModalPredictor.load(predictor).exportable()
-        report = exporter.export(model, out, options, watch=status.update)
+        report = exporter.export(model, out, options, watch=stage, progress=progress)
+    if engines["max_length"] is not None:
+        remark(
+            f"note: every session of this bundle cuts texts at {engines['max_length']} tokens; its "
+            "metrics were measured without that"
+        )
     if as_json:
         print_json(report)
     else:
         print_report(report)
 
 
+def _refuse_without_trt() -> None:
+    """An option of engines would do nothing, silently."""
+    context = click.get_current_context()
+    for name in (*NAMES, "require_engine"):
+        if context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
+            option = next(p for p in context.command.params if p.name == name).opts[0]
+            raise click.UsageError(f"{option} says how engines are built; pass --trt as well.")
+
+
 def print_report(report: Report) -> None:
     """Print stages, sizes, and what was compared with torch and how near it came."""
+    from automm_export.engines.check import is_engine_line
+
     print_table(
         f"{report.path}: model {report.name!r} for {', '.join(report.targets)}",
         ("stage", "seconds"),
         [(stage, f"{seconds:.1f}") for stage, seconds in report.seconds.items()],
     )
-    sizes = sorted(report.sizes_bytes.items(), key=lambda item: -item[1])
-    whole = (f"all {len(sizes)} files", f"{sum(report.sizes_bytes.values()):,}")
+    sizes = sorted(_join_libraries(report.sizes_bytes).items(), key=lambda item: -item[1])
+    whole = (f"all {len(report.sizes_bytes)} files", f"{sum(report.sizes_bytes.values()):,}")
     print_table(
         "the largest files",
         ("file", "bytes"),
@@ -131,5 +218,19 @@ def print_report(report: Report) -> None:
     for control in parity.controls:
         if control.effect == 0:
             remark(f"note: input {control.input} of graph {control.graph!r} has no effect")
+    print_precisions(report.precisions, report.sizes_bytes)
+    idle = [what for what in parity.not_run if is_engine_line(what)]
     for what in parity.not_run:
-        remark(f"note: not compared with torch: {what}")
+        if what not in idle:
+            remark(f"note: not compared with torch: {what}")
+    print_engines(report.engines, report.builds, report.missing, idle)
+
+
+def _join_libraries(sizes: Mapping[str, int]) -> dict[str, int]:
+    """Each folder of ``lib/`` as one entry, instead of the hundreds of files in it."""
+    joined: dict[str, int] = {}
+    for file, size in sizes.items():
+        parts = file.split("/")
+        name = f"lib/{parts[1]}/" if parts[0] == "lib" else file
+        joined[name] = joined.get(name, 0) + size
+    return joined

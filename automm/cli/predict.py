@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from automm.cli.console import remark
+from automm.cli.console import noting_devices, remark
 
 
 @click.command(
@@ -18,6 +18,8 @@ from automm.cli.console import remark
 @click.option("--program", default="predict", show_default=True, help="Such as embed.")
 @click.option("--proba", is_flag=True, help="Add the probability of each class.")
 @click.option("--keep-columns", is_flag=True, help="Repeat the columns of DATA, but no pictures.")
+@click.option("--device", default="auto", show_default=True, help="Such as cpu, cuda, tensorrt.")
+@click.option("--precision", help="Such as fp16; MODEL is a bundle.  [default: the bundle's]")
 @click.option("--image-root", metavar="DIR", help="Folder that relative picture paths start from.")
 @click.option(
     "--format", "form", type=click.Choice(["csv", "jsonl"]), help="By the name of --out, else csv."
@@ -29,6 +31,8 @@ def command(
     program: str,
     proba: bool,
     keep_columns: bool,
+    device: str,
+    precision: str | None,
     image_root: str | None,
     form: str | None,
 ) -> None:
@@ -44,7 +48,9 @@ def command(
 
     form = form or format_of(out)
     table = read_table(data, image_root)
-    found = answer_table(load(model), table, program, proba, keep_columns)
+    with noting_devices():
+        predictor = load(model, device=device, precision=precision)
+    found = answer_table(predictor, table, program, proba, keep_columns)
     write_answers(found.columns, out, form)
     for warning in found.warnings:
         remark(f"note: {warning}")

@@ -17,6 +17,11 @@ if TYPE_CHECKING:
 @click.command(name="serve")
 @click.argument("bundle", type=click.Path(path_type=Path))
 @click.option("--target", default="cpu", show_default=True, help="Where the graphs run.")
+@click.option(
+    "--precision",
+    default="",
+    help="In which the graphs run, such as int8.  [default: the bundle's]",
+)
 @click.option("--name", default="", help="Refuse the bundle if its model has another name.")
 @click.option("--http-port", default=8000, show_default=True, help="0 takes a free one.")
 @click.option("--grpc-port", default=8001, show_default=True, help="0 takes a free one.")
@@ -28,6 +33,7 @@ if TYPE_CHECKING:
 def command(
     bundle: Path,
     target: str,
+    precision: str,
     name: str,
     http_port: int,
     grpc_port: int,
@@ -53,6 +59,7 @@ def command(
     signals: SimpleQueue[int] = SimpleQueue()
     options = ServerOptions(
         target=target,
+        precision=precision,
         name=name,
         server=server,
         host=host,
@@ -100,7 +107,8 @@ def _print_addresses(running: TritonServer, as_json: bool) -> None:
     if as_json:
         import json
 
-        click.echo(json.dumps({**urls, "target": running.options.target}))
+        served = {"target": running.bundle.target, "precision": running.bundle.precision}
+        click.echo(json.dumps({**urls, **served}))
         return
     for url in urls.values():
         click.echo(url)

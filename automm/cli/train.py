@@ -15,16 +15,24 @@ if TYPE_CHECKING:
 
 @click.command(
     epilog="\b\nExample:\n  automm train rows.csv --label price --out predictor\n"
-    "  automm train rows.csv --label kind --set optim.max_epochs=2 --column-type zip=categorical"
+    "  automm train rows.csv --label kind --set optim.max_epochs=2 --column-type zip=categorical\n"
+    "  automm train --resume predictor"
 )
-@click.argument("data")
-@click.option("--label", required=True, metavar="COL", help="The column to predict.")
+@click.argument("data", required=False)
+@click.option("--label", metavar="COL", help="The column to predict.")
 @click.option("--out", metavar="DIR", help="Folder to save to; one in AutoMMModels otherwise.")
 @click.option("--preset", metavar="NAME", help="edge where not given.")
 @click.option("--problem-type", metavar="TYPE", help="binary, multiclass or regression.")
 @click.option("--eval-metric", metavar="NAME", help="What to choose the best state by.")
 @click.option("--tuning-data", metavar="DATA", help="Rows to choose by, instead of a hold-out.")
-@click.option("--time-limit", type=float, metavar="SECONDS", help="When training stops.")
+@click.option(
+    "--time-limit", type=float, metavar="SECONDS",
+    help="From here to the saved predictor, from 60 on.",
+)  # fmt: skip
+@click.option(
+    "--resume", metavar="DIR",
+    help="Go on with the fit that was cut off there; DATA and settings are those it began with.",
+)  # fmt: skip
 @click.option(
     "--set", "-o", "--hyperparameter", "settings", multiple=True, metavar="KEY=VALUE",
     help="A setting, such as optim.lr=1e-4. Repeat it for several.",
@@ -34,22 +42,29 @@ if TYPE_CHECKING:
     help="What a column is: categorical, numerical, text, image_path, null. Repeat it.",
 )  # fmt: skip
 @click.option("--image-root", metavar="DIR", help="Folder that relative picture paths start from.")
-@click.option("--device", type=click.Choice(["auto", "cpu", "gpu"]), default="auto")
+@click.option("--device", type=click.Choice(["auto", "cpu", "gpu"]), help="auto where not given.")
+@click.option("--devices", type=int, metavar="N", help="Processes, one a device; -1 for all GPUs.")
+@click.option("--num-nodes", type=int, metavar="N", help="Machines; started on each of them.")
+@click.option("--strategy", metavar="NAME", help="ddp, fsdp, deepspeed_stage_2 or another.")
 @click.option("--seed", type=int, default=0, show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def command(
-    data: str,
-    label: str,
+    data: str | None,
+    label: str | None,
     out: str | None,
     preset: str | None,
     problem_type: str | None,
     eval_metric: str | None,
     tuning_data: str | None,
     time_limit: float | None,
+    resume: str | None,
     settings: tuple[str, ...],
     column_types: tuple[str, ...],
     image_root: str | None,
-    device: str,
+    device: str | None,
+    devices: int | None,
+    num_nodes: int | None,
+    strategy: str | None,
     seed: int,
     as_json: bool,
 ) -> None:
@@ -57,20 +72,32 @@ def command(
     from automm_serve.optional import require
 
     predictor_module = require("automm.predictor", purpose="automm train")
-    predictor: MultiModalPredictor = predictor_module.MultiModalPredictor(
-        label=label, problem_type=problem_type, presets=preset, eval_metric=eval_metric, path=out
-    )
+    predictor: MultiModalPredictor
+    if resume is not None:
+        predictor, data = _cut_off(predictor_module, resume, data, label, out)
+    else:
+        predictor, data = _new(predictor_module, data, label, problem_type, eval_metric, out)
+    environment = {
+        "accelerator": device,
+        "num_gpus": devices,
+        "num_nodes": num_nodes,
+        "strategy": strategy,
+    }
+    given = [f"env.{key}={value}" for key, value in environment.items() if value is not None]
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         predictor.fit(
             data,
+            presets=preset,
             tuning_data=tuning_data,
             time_limit=time_limit,
-            hyperparameters=[f"env.accelerator={device}", *settings],
-            column_types=_pairs(column_types),
+            hyperparameters=[*given, *settings],
+            column_types=_pairs(column_types) or None,
             image_root=image_root,
             seed=seed,
         )
+    if not require("automm.training.devices", purpose="automm train").is_main():
+        return  # one of several processes speaks
     notes = [str(one.message) for one in caught if one.category.__module__.startswith("automm")]
     for note in notes:
         remark(f"note: {note}")
@@ -79,6 +106,37 @@ def command(
         print_json({"path": str(predictor.path), "summary": summary, "warnings": notes})
     else:
         _print(predictor, summary)
+
+
+def _new(
+    module: Any,
+    data: str | None,
+    label: str | None,
+    problem_type: str | None,
+    eval_metric: str | None,
+    out: str | None,
+) -> tuple[MultiModalPredictor, str]:
+    if data is None:
+        raise click.UsageError("Missing argument 'DATA'.")
+    if label is None:
+        raise click.UsageError("Missing option '--label'.")
+    predictor = module.MultiModalPredictor(
+        label=label, problem_type=problem_type, eval_metric=eval_metric, path=out
+    )
+    return predictor, data
+
+
+def _cut_off(
+    module: Any, folder: str, data: str | None, label: str | None, out: str | None
+) -> tuple[MultiModalPredictor, str]:
+    """The predictor whose fit was cut off, and the table that it began with."""
+    if label is not None or out is not None:
+        raise click.UsageError("--resume knows the label and the folder: leave them out.")
+    predictor = module.MultiModalPredictor.load(folder, resume=True, verbosity=2)
+    data = data or predictor.data_path
+    if data is None:
+        raise click.UsageError("The table was no file: resume in Python, with the same table.")
+    return predictor, data
 
 
 def _pairs(column_types: tuple[str, ...]) -> dict[str, str | None]:
@@ -105,3 +163,4 @@ def _print(predictor: MultiModalPredictor, summary: dict[str, Any]) -> None:
     scores = [(name, f"{score:.6g}") for name, score in summary["scores"].items()]
     print_table("this predictor", ("metric", "score"), scores)
     click.echo(f"saved to {predictor.path}, {summary['seconds']['all']:.0f} s")
+    click.echo(f"what it understood, learnt and got wrong: {predictor.path}/report.html")

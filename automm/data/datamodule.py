@@ -1,27 +1,57 @@
-"""Batches for the training loop."""
+"""Steps for the training loop, and what each of them sees of its rows."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 from torch.utils.data import DataLoader
 
 from automm.data.rows import Rows, like_lengths
 from automm.tasks.base import Batch
+from automm.training.augment import Augmentation
 from automm.training.lightning import LightningDataModule
+
+_AS_THEY_ARE = Augmentation()
+_ORDER, _CHANGES = 0, 1  # so that the order of the rows and what is done to them are independent
+
+
+class Step(NamedTuple):
+    """The rows of one step of the optimiser.
+
+    Attributes:
+        number: From 0, through all epochs.
+        rows: Their positions.
+    """
+
+    number: int
+    rows: list[int]
 
 
 class TrainingData(LightningDataModule):
-    """Training rows in shuffled batches, validation rows in batches of like length.
+    """Training rows in shuffled steps, validation rows in batches of like length.
+
+    Every step, and what is done at random to each of its rows, follows from the seed and its
+    number alone: to go on after an interruption, begin ``at`` the next one; and it is the same
+    whether the step is computed at once, in portions, or by several processes.
 
     Args:
         train: Rows to learn from.
         valid: Rows to choose the best state by.
-        size: Rows a training batch.
-        valid_size: Rows a validation batch.
-        modality_dropout: Chance that a processor's cells are taken for missing, row by row.
-        seed: Of the shuffling.
+        size: Rows that are computed at once.
+        valid_size: Rows of a validation batch.
+        batch_size: Rows of a step; ``size`` where None.
+        epochs: Times that all rows are gone through.
+        max_steps: Most steps; -1 for no limit.
+        augmentation: What is done to training rows.
+        seed: Of the shuffling, and of what is done at random.
+
+    Attributes:
+        size_now: Rows that are computed at once; lowered where memory runs out.
+        at: Number of the step that comes first.
     """
 
     def __init__(
@@ -31,25 +61,63 @@ class TrainingData(LightningDataModule):
         *,
         size: int,
         valid_size: int,
-        modality_dropout: float = 0.0,
+        batch_size: int | None = None,
+        epochs: int = 1,
+        max_steps: int = -1,
+        augmentation: Augmentation = _AS_THEY_ARE,
         seed: int = 0,
     ) -> None:
         super().__init__()
         self.train = train
         self.valid = valid
-        self.size = size
+        self.size_now = size
         self.valid_size = valid_size
-        self.modality_dropout = modality_dropout
-        self._generator = np.random.default_rng(seed)
+        self.batch_size = batch_size or size
+        self.epochs = epochs
+        self.max_steps = max_steps
+        self.augmentation = augmentation
+        self.seed = seed
+        self.at = 0
+        self._lengths = train.lengths
 
-    def train_dataloader(self) -> DataLoader[Batch]:
-        """Batches of one epoch. No workers: what they would do has been done once, before."""
-        batches = _Epoch(self.train, self.size, self._generator)
+    @property
+    def steps_per_epoch(self) -> int:
+        """Number of steps in which all rows are gone through once."""
+        return -(-len(self.train) // self.batch_size)
+
+    @property
+    def last(self) -> int:
+        """Number of steps of the whole run."""
+        steps = self.epochs * self.steps_per_epoch
+        return steps if self.max_steps < 0 else min(steps, self.max_steps)
+
+    def train_dataloader(self) -> DataLoader[Step]:
+        """The steps that are left, in their order. No workers: their work was done before."""
         return DataLoader(
-            range(len(self.train)),  # type: ignore[arg-type]  # a sequence is a dataset
-            batch_sampler=batches,
-            collate_fn=self._collate,
+            range(self.last),  # type: ignore[arg-type]  # a sequence is a dataset
+            sampler=range(self.at, self.last),
+            batch_size=None,
+            collate_fn=self.step,  # type: ignore[arg-type]  # of one number: there is no batch
         )
+
+    def step(self, number: int) -> Step:
+        """Return a step by its number."""
+        epoch, place = divmod(int(number), self.steps_per_epoch)
+        return Step(int(number), _order(self, epoch)[place])
+
+    def batch(self, step: Step, places: Sequence[int]) -> Batch:
+        """Return the rows at some places of a step, as training sees them."""
+        epoch = step.number // self.steps_per_epoch
+        chances = [
+            np.random.default_rng([self.seed, _CHANGES, step.number, place]) for place in places
+        ]
+        return self.augmentation.apply(
+            self.train, [step.rows[place] for place in places], epoch, chances
+        )
+
+    def lengths(self, rows: Sequence[int]) -> NDArray[np.intp]:
+        """Return what these rows need of the axes that vary, summed."""
+        return self._lengths[list(rows)]
 
     def valid_batches(self) -> Iterator[tuple[list[int], Batch]]:
         """Yield positions and batches of all validation rows, the shortest first."""
@@ -58,27 +126,8 @@ class TrainingData(LightningDataModule):
             rows = order[start : start + self.valid_size]
             yield rows, self.valid.batch(rows)
 
-    def _collate(self, rows: list[int]) -> Batch:
-        batch = self.train.batch(rows)
-        names = [processor.name for processor in self.train.processors]
-        if not self.modality_dropout or len(names) < 2:
-            return batch
-        drop = self._generator.random((len(rows), len(names))) < self.modality_dropout
-        drop[drop.all(axis=1)] = False  # a row of which nothing is left teaches nothing
-        columns = {name: np.ascontiguousarray(drop[:, i]) for i, name in enumerate(names)}
-        return self.train.without(batch, columns)
 
-
-class _Epoch:
-    """The batch sampler: as many batches every epoch, other ones each time."""
-
-    def __init__(self, rows: Rows, size: int, generator: np.random.Generator) -> None:
-        self.rows = rows
-        self.size = size
-        self.generator = generator
-
-    def __len__(self) -> int:
-        return -(-len(self.rows) // self.size)
-
-    def __iter__(self) -> Iterator[list[int]]:
-        return like_lengths(self.rows.lengths, self.size, self.generator)
+@lru_cache(maxsize=2)  # an epoch is asked for step by step
+def _order(data: TrainingData, epoch: int) -> list[list[int]]:
+    generator = np.random.default_rng([data.seed, _ORDER, epoch])
+    return list(like_lengths(data.train.lengths, data.batch_size, generator))

@@ -17,6 +17,7 @@ from automm_serve.pictures import (
     FORMATS,
     LONGEST_PATH,
     SUFFIXES,
+    as_list,
     decode_base64,
     encoded,
     is_file,
@@ -30,6 +31,7 @@ LEAST_READABLE = 0.1
 """AutoGluon's: at most 90 % of the sample may fail to open."""
 
 _NAMED_LIKE_FILES = 0.5
+_SMALLEST = 8  # pixels of the shorter side, of pictures that are spelt as lists of numbers
 _SHORTEST_BASE64 = 64  # the smallest PNG there is has 67 bytes, 92 letters
 _BASE64 = re.compile(r"(data:[\w/+.-]+;base64,)?[A-Za-z0-9+/]{48,}")
 
@@ -111,7 +113,10 @@ def _judge(column: ColumnCells, subtype: str) -> ColumnReason | None:
 
 def _form(cell: object) -> str:
     """The form of a picture cell, of the first picture where it is a list; empty for no form."""
+    cell = as_list(cell)
     match cell:
+        case [[*_], *_]:
+            return "array" if _spells_picture(cell) else ""
         case [first, *_]:
             return _form(first)
         case {"bytes": bytes()}:
@@ -127,6 +132,15 @@ def _form(cell: object) -> str:
         case str() | Path():
             return "path"
     return ""
+
+
+def _spells_picture(cell: object) -> bool:
+    """Tell whether lists of lists of numbers are a picture, and neither boxes nor vectors."""
+    try:
+        first = next(iter(pictures_of(cell)))
+    except (ValueError, StopIteration):
+        return False
+    return isinstance(first, np.ndarray) and sorted(first.shape)[-2] >= _SMALLEST
 
 
 def _opens(cell: object) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -75,7 +75,7 @@ class Rows:
     def batch(self, rows: Sequence[int]) -> Batch:
         """Return these rows, each varying axis cut to the longest of them."""
         tensors = {
-            name: self._cut(self._specs[name], tensor[rows], rows)
+            name: _cut(self._specs[name], tensor[rows], self._needs, rows)
             for name, tensor in self._kept.items()
         }
         if self._again:
@@ -85,6 +85,18 @@ class Rows:
         targets = {name: target[rows] for name, target in self.targets.items()}
         return Batch(_torch(tensors), _torch(targets))
 
+    def transform(self, processor: AnyProcessor, table: Table) -> dict[str, torch.Tensor]:
+        """Return the tensors of other cells, each varying axis cut to the longest row.
+
+        Cells that cannot be read stand there as gaps.
+        """
+        tensors = processor.transform(table)[0]
+        needs = processor.needs(tensors)
+        rows = range(count_rows(table))
+        return _torch(
+            {n: _cut(self._specs[n], tensor, needs, rows) for n, tensor in tensors.items()}
+        )
+
     def without(self, batch: Batch, dropped: dict[str, NDArray[np.bool_]]) -> Batch:
         """Return the batch as if all cells of a processor were missing in some of its rows."""
         tensors = dict(batch.tensors)
@@ -92,15 +104,6 @@ class Rows:
             for key, gap in self._gaps[name].items():
                 tensors[key] = _blank(tensors[key], torch.from_numpy(rows), torch.from_numpy(gap))
         return batch._replace(tensors=tensors)
-
-    def _cut(
-        self, spec: TensorSpec, tensor: NDArray[np.generic], rows: Sequence[int]
-    ) -> NDArray[np.generic]:
-        for number, axis in enumerate(spec.shape):
-            if isinstance(axis, Axis) and axis.name in self._needs:
-                longest = int(self._needs[axis.name][rows].max())
-                tensor = tensor[(slice(None),) * number + (slice(longest),)]
-        return tensor
 
 
 def prepare_rows(
@@ -164,6 +167,20 @@ def like_lengths(
         batches += [part[i : i + size].tolist() for i in range(0, len(part), size)]
     for number in generator.permutation(len(batches)):
         yield batches[number]
+
+
+def _cut(
+    spec: TensorSpec,
+    tensor: NDArray[np.generic],
+    needs: Mapping[str, NDArray[np.intp]],
+    rows: Sequence[int],
+) -> NDArray[np.generic]:
+    """Cut each varying axis of a tensor of these rows to the longest of them."""
+    for number, axis in enumerate(spec.shape):
+        if isinstance(axis, Axis) and axis.name in needs:
+            longest = int(needs[axis.name][rows].max())
+            tensor = tensor[(slice(None),) * number + (slice(longest),)]
+    return tensor
 
 
 def _size(processor: AnyProcessor, rows: int) -> int:

@@ -20,6 +20,7 @@ wrongly in silence:
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import date
 from decimal import Decimal
 
@@ -136,7 +137,7 @@ def _numbers(column: ColumnCells) -> ColumnReason | None:
         "number",
         "numbers",
         f"{len(column.filled) - len(bad)} of {len(column.filled)} filled cells are numbers",
-        subtype="date" if column.moments else "",
+        subtype="date" if column.moments or _spells_dates(column) else "",
         counts={"bad": len(bad)},
         notice=notice,
     )
@@ -208,6 +209,17 @@ RULES: tuple[Rule, ...] = (
     _category,
 )
 """The last one knows everything."""
+
+
+def _spells_dates(column: ColumnCells) -> bool:
+    """Text that is a number only because a date is one: ``"2020-02-29"``, as files hold them."""
+    if not column.written:
+        return False
+    for cell in sample(column.filled, 100):
+        with suppress(ValueError):
+            float(str(cell))
+            return False
+    return True
 
 
 def _fresh(column: ColumnCells) -> bool:

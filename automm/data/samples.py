@@ -9,6 +9,9 @@ from automm_serve.tensors import Table, count_rows, take_rows
 
 GOLDEN = 16
 CALIBRATION = 64
+TUNING = 500
+TUNING_BYTES = 100_000_000
+"""Pictures of the tuning rows that are kept at most: half of the rows go until the rest is less."""
 
 
 def golden_rows(table: Table, schema: Schema) -> Table:
@@ -31,7 +34,26 @@ def calibration_rows(table: Table, schema: Schema) -> Table:
     return _columns(table, schema, _spread(count_rows(table), CALIBRATION))
 
 
-def _columns(table: Table, schema: Schema, rows: list[int]) -> Table:
+def tuning_rows(table: Table, schema: Schema, label: str) -> Table:
+    """Return at most 500 rows with their label, spread over the table; fewer of large pictures.
+
+    What a precision costs is measured on them, so they must be rows that training did not see, and
+    no calibration.
+    """
+    rows = _spread(count_rows(table), TUNING)
+    taken = _columns(table, schema, rows)
+    while len(rows) > 1 and _picture_bytes(taken, schema) > TUNING_BYTES:
+        rows = rows[::2]
+        taken = {name: cells[::2] for name, cells in taken.items()}
+    return {**taken, label: [table[label][row] for row in rows]}
+
+
+def _picture_bytes(table: Table, schema: Schema) -> int:
+    cells = [cell for c in schema.columns if c.kind == "image" for cell in table[c.name]]
+    return sum(len(picture) for cell in cells if isinstance(cell, list) for picture in cell)
+
+
+def _columns(table: Table, schema: Schema, rows: list[int]) -> dict[str, list[object]]:
     """These rows, their pictures as bytes: a file may be gone when the predictor is saved."""
     taken = take_rows({c.name: table[c.name] for c in schema.columns}, rows)
     for column in schema.columns:

@@ -47,19 +47,45 @@ def split_rows(
             mend="Pass more rows, or tuning_data",
         )
     share = holdout_fraction(rows) if fraction is None else fraction
+    held = _hold(label, share, seed, stratify=stratify)
+    if not held:  # every class has one row: then any row will do
+        generator = np.random.default_rng(seed)
+        held = generator.permutation(rows)[: max(1, int(share * rows))].tolist()
+    chosen = set(held)
+    return [row for row in range(rows) if row not in chosen], sorted(held)
+
+
+def choose_rows(label: Sequence[object], most: int, seed: int, *, stratify: bool) -> list[int]:
+    """Return the positions of at most so many rows, ascending, the same share of each class.
+
+    Raises:
+        ConfigError: Not even one row may be chosen.
+    """
+    if most < 1:
+        raise ConfigError(
+            where="max_num_tuning_data", what=f"{most} rows are none", mend="Pass 1 or more"
+        )
+    rows = len(label)
+    if rows <= most:
+        return list(range(rows))
+    held = _hold(label, most / rows, seed, stratify=stratify, whole=True)[:most]
+    return sorted(held)
+
+
+def _hold(
+    label: Sequence[object], share: float, seed: int, *, stratify: bool, whole: bool = False
+) -> list[int]:
+    """Choose a share of the rows of each class; but for ``whole``, one of each is left."""
     generator = np.random.default_rng(seed)
-    groups = _groups(label) if stratify else [list(range(rows))]
+    groups = _groups(label) if stratify else [list(range(len(label)))]
     held: list[int] = []
     owed = 0.0  # what rounding has left over, so that many small classes give their share too
     for members in groups:
         owed += share * len(members)
-        count = min(int(owed + 0.5), len(members) - 1)
+        count = min(int(owed + 0.5), len(members) - (not whole))
         owed -= count
         held += generator.permutation(members)[:count].tolist()
-    if not held:  # every class has one row: then any row will do
-        held = generator.permutation(rows)[: max(1, int(share * rows))].tolist()
-    chosen = set(held)
-    return [row for row in range(rows) if row not in chosen], sorted(held)
+    return held
 
 
 def _groups(label: Sequence[object]) -> list[list[int]]:

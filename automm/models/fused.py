@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from automm.config.schema import Config
+from automm.config.schema import Config, OptimConfig
 from automm.models.encoders import find_encoder, options_of
 from automm.models.encoders.base import Encoder
-from automm.models.fusion import FUSIONS, build_fusion
+from automm.models.fusion import build_fusion, fusion_options
 from automm.models.heads import build_head
 from automm_export.graph import Graph
 from automm_serve.answers import AnyAnswer, ClassesAnswer, ValuesAnswer
+from automm_serve.errors import ConfigError
 from automm_serve.processors import AnyProcessor
 from automm_serve.tensors import BATCH, TensorSpec
 
@@ -32,6 +34,8 @@ class FusedModel(nn.Module):
         fusion: nn.Module | None,
         answer: AnyAnswer,
         aux_loss_weight: float | None = None,
+        *,
+        aligns: bool = False,
     ) -> None:
         super().__init__()
         self.encoders = nn.ModuleDict(encoders)
@@ -39,6 +43,7 @@ class FusedModel(nn.Module):
         widths = {name: encoder.out_dim for name, encoder in encoders.items()}
         self.out_dim = int(fusion.out_dim) if fusion else sum(widths.values())  # type: ignore[arg-type]  # an int by contract
         self.head = build_head(self.out_dim, answer)
+        self.aligns = aligns and fusion is not None
         self.aux_loss_weight = aux_loss_weight or 0.0
         self.aux_heads = nn.ModuleDict(
             {name: build_head(width, answer) for name, width in widths.items()}
@@ -50,7 +55,8 @@ class FusedModel(nn.Module):
         """Return ``logits`` (batch, classes or 1) and ``features`` (batch, out_dim).
 
         In training also ``aux_<encoder>``, the logits of each encoder alone, where there are
-        heads for them.
+        heads for them; and ``aligned`` (batch, encoders, width), what the fusion joins, where it
+        is to be drawn together.
         """
         parts = {name: encoder(tensors)["features"] for name, encoder in self.encoders.items()}
         if self.fusion is None:
@@ -60,6 +66,10 @@ class FusedModel(nn.Module):
         found = {"logits": self.head(features), "features": features}
         if self.training:
             found |= {f"aux_{name}": head(parts[name]) for name, head in self.aux_heads.items()}
+        if self.training and self.aligns:
+            adapters: Any = self.fusion.adapters  # type: ignore[union-attr]  # every fusion has them
+            adapted = [adapt(x) for adapt, x in zip(adapters, parts.values(), strict=True)]
+            found["aligned"] = torch.stack(adapted, dim=1)
         return found
 
 
@@ -87,6 +97,13 @@ class FusedGraph(Graph):
             TensorSpec("features", "float32", (BATCH, model.out_dim)),
         )
 
+    @property
+    def towers(self) -> Mapping[str, tuple[str, ...]]:
+        """Each encoder by its name; the fusion, or the head alone, with the head."""
+        found = {name: (f"model.encoders.{name}",) for name in self.model.encoders}
+        last = "head" if self.model.fusion is None else "fusion"
+        return {**found, last: ("model.fusion", "model.head")}
+
     def forward(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
         """Return ``probabilities`` or ``values``, and ``features``."""
         found = self.model(tensors)
@@ -99,7 +116,12 @@ class FusedGraph(Graph):
 def build_fused(
     processors: Sequence[AnyProcessor], answer: AnyAnswer, config: Config
 ) -> FusedModel:
-    """Build the encoder of each processor, and join them where there are several."""
+    """Build the encoder of each processor, and join them where there are several.
+
+    Raises:
+        ConfigError: An encoder cannot be had, or there is nothing that could be drawn together.
+    """
+    _check_align(len(processors), config.optim)
     encoders: dict[str, Encoder] = {}
     for processor in processors:
         options = options_of(config, processor.name)
@@ -109,6 +131,22 @@ def build_fused(
     fusion = None
     if len(encoders) > 1:
         widths = [encoder.out_dim for encoder in encoders.values()]
-        chosen = next((name for name in config.model.names if name in FUSIONS), "fusion_mlp")
-        fusion = build_fusion(chosen, widths, config)
-    return FusedModel(encoders, fusion, answer, config.model.fusion_mlp.aux_loss_weight)
+        fusion = build_fusion(widths, config)
+    return FusedModel(
+        encoders,
+        fusion,
+        answer,
+        fusion_options(config).aux_loss_weight,
+        aligns=config.optim.cross_modal_align is not None,
+    )
+
+
+def _check_align(encoders: int, optim: OptimConfig) -> None:
+    if optim.cross_modal_align is None or (encoders > 1 and optim.cross_modal_align_weight):
+        return
+    weightless = encoders > 1
+    raise ConfigError(
+        where="hyperparameter 'optim.cross_modal_align'",
+        what="its weight is 0" if weightless else "there is one encoder, and nothing to align",
+        mend="Set optim.cross_modal_align_weight" if weightless else "Leave it out",
+    )

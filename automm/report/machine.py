@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import platform
 import re
-import shutil
-import subprocess
 from importlib.metadata import PackageNotFoundError, requires, version
 
 from msgspec import Struct
 
 from automm.report.weights import WEIGHTS, installed
 from automm_serve.errors import ServerError
+from automm_serve.gpu import find_gpus
 from automm_serve.threads import thread_budget
 
 DISTRIBUTION = "automm-edge"
-EXTRAS = ("cpu", "client", "parquet", "metrics", "train")
+EXTRAS = ("cpu", "gpu", "tensorrt", "tensorrt-rtx", "client", "parquet", "metrics", "train")
 """Those that add an ability; the others are for developers."""
 
 _REQUIREMENT = re.compile(r"([A-Za-z0-9][\w.-]*)[^;]*(?:;.*extra\s*==\s*['\"]([\w-]+)['\"])?")
@@ -123,19 +122,10 @@ def _weights() -> list[Part]:
 
 
 def _devices() -> tuple[str, ...]:
-    program = shutil.which("nvidia-smi")
-    if program is None:
-        return ()
-    try:
-        done = subprocess.run(
-            [program, "--query-gpu=name", "--format=csv,noheader"],
-            capture_output=True,
-            text=True,
-            timeout=10,
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return ()
-    return tuple(done.stdout.splitlines()) if done.returncode == 0 else ()
+    return tuple(
+        f"{gpu.name} (compute capability {gpu.capability}, {gpu.memory_bytes / 2**30:.0f} GiB)"
+        for gpu in find_gpus()
+    )
 
 
 def _conflicts() -> list[str]:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from torch import Tensor
 
+from automm.config.data import DataConfig
 from automm.config.schema import Config
 from automm.models.fused import FusedGraph, FusedModel
 from automm_export.graph import Graph
@@ -25,11 +26,19 @@ class Batch(NamedTuple):
 
     Attributes:
         tensors: What the processors made of them.
-        targets: What the answer's ``encode`` made of their labels.
+        targets: What the answer's ``encode`` made of their labels; where rows are mixed also
+            ``soft``, the shares of the classes, float32 (rows, classes).
     """
 
     tensors: dict[str, Tensor]
     targets: dict[str, Tensor]
+
+
+class FitAnswer(Protocol):
+    """Makes the codec of a label."""
+
+    def __call__(self, label: str, table: Table, data: DataConfig = ...) -> AnyAnswer:
+        """Look at the training rows; ``data`` says how the label is to be scaled or ordered."""
 
 
 @dataclass(frozen=True)
@@ -37,14 +46,14 @@ class Task:
     """A kind of problem as functions.
 
     Attributes:
-        answer: Label name and training rows -> the codec of the label.
+        answer: Label name, training rows and settings of the data -> the codec of the label.
         model: Processors, answer, configuration -> the model, which gives logits.
         loss: Model output of a batch -> named losses; training minimises their sum.
         serve: Model, processors, answer -> graphs and programs that answer rows.
         metrics: Those shown after training; the first one is the default.
     """
 
-    answer: Callable[[str, Table], AnyAnswer]
+    answer: FitAnswer
     model: Callable[[Sequence[AnyProcessor], AnyAnswer, Config], FusedModel]
     loss: Callable[[FusedModel, Batch, Config], dict[str, Tensor]]
     serve: Callable[

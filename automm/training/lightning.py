@@ -11,9 +11,22 @@ from automm.models.encoders.torchvision_stub import declare_missing_operators
 
 declare_missing_operators()  # Lightning imports torchmetrics, and that imports torchvision
 
-from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer  # noqa: E402
+from lightning.pytorch import (  # noqa: E402
+    Callback,
+    LightningDataModule,
+    LightningModule,
+    Trainer,
+    strategies,
+)
 
-__all__ = ["Callback", "LightningDataModule", "LightningModule", "Trainer", "quiet_lightning"]
+__all__ = [
+    "Callback",
+    "LightningDataModule",
+    "LightningModule",
+    "Trainer",
+    "quiet_lightning",
+    "strategies",
+]
 
 _LOGGERS = (
     "lightning.pytorch",

@@ -18,18 +18,19 @@ from automm_serve.errors import ConfigError
 
 def classes_loss(model: FusedModel, batch: Batch, config: Config) -> dict[str, Tensor]:
     """Cross-entropy or focal loss of the fused logits, and of each encoder's own head."""
-    truth, optim = batch.targets["classes"], config.optim
+    soft, optim = batch.targets.get("soft"), config.optim
+    truth = batch.targets["classes"] if soft is None else soft
+    # Mixed targets have been smoothed by data.mixup.label_smoothing.
+    smoothing = optim.label_smoothing if soft is None else 0.0
 
     def loss(logits: Tensor) -> Tensor:
         logits = logits.float()
         weights = _weights(optim, logits)
         if optim.loss_func == "focal_loss":
             return focal_loss(logits, truth, optim.focal_loss, weights)
-        return functional.cross_entropy(
-            logits, truth, weight=weights, label_smoothing=optim.label_smoothing
-        )
+        return functional.cross_entropy(logits, truth, weight=weights, label_smoothing=smoothing)
 
-    return _with_aux(model, batch, loss)
+    return _with_extras(model, batch, loss, config)
 
 
 def focal_loss(
@@ -39,17 +40,20 @@ def focal_loss(
 
     Args:
         logits: float32 (rows, classes).
-        truth: int64 (rows,).
+        truth: int64 (rows,), or the shares of the classes, float32 (rows, classes).
         options: Its ``alpha`` weighs the classes.
         weights: Of the classes, float32 (classes,), on top of ``alpha``.
     """
     logarithms = functional.log_softmax(logits, dim=1)
-    chosen = logarithms.gather(1, truth[:, None])[:, 0]
-    losses = -((1 - chosen.exp()) ** options.gamma) * chosen
+    if truth.dim() == 1:
+        truth = functional.one_hot(truth, logits.shape[1]).to(logits.dtype)
+    missed = (1 - logarithms.exp()).clamp(min=1e-8)  # 0 to a power below 1 has no slope
+    each = -truth * missed**options.gamma * logarithms
     if options.alpha is not None:
-        losses = losses * logits.new_tensor(options.alpha)[truth]
+        each = each * logits.new_tensor(options.alpha)
     if weights is not None:
-        losses = losses * weights[truth]
+        each = each * weights
+    losses = each.sum(dim=1)
     return losses.mean() if options.reduction == "mean" else losses.sum()
 
 
@@ -96,15 +100,31 @@ def values_loss(model: FusedModel, batch: Batch, config: Config) -> dict[str, Te
     def loss(logits: Tensor) -> Tensor:
         return functional.mse_loss(logits[:, 0].float(), truth)
 
-    return _with_aux(model, batch, loss)
+    return _with_extras(model, batch, loss, config)
 
 
-def _with_aux(
-    model: FusedModel, batch: Batch, loss: Callable[[Tensor], Tensor]
+def align_loss(features: Tensor) -> Tensor:
+    """Mean Kullback-Leibler divergence between the features of any two encoders, as softmax.
+
+    Args:
+        features: float32 (rows, encoders, width).
+    """
+    logarithms = functional.log_softmax(features, dim=2)
+    one, other = logarithms.unsqueeze(1), logarithms.unsqueeze(2)
+    divergences = (other.exp() * (other - one)).sum(dim=(0, 3)) / len(features)
+    count = features.shape[1]
+    return divergences.sum() / (count * (count - 1))  # that of an encoder and itself is 0
+
+
+def _with_extras(
+    model: FusedModel, batch: Batch, loss: Callable[[Tensor], Tensor], config: Config
 ) -> dict[str, Tensor]:
     found = model(batch.tensors)
     losses = {"loss": loss(found["logits"])}
     for name, logits in found.items():
         if name.startswith("aux_"):
             losses[name] = model.aux_loss_weight * loss(logits)
+    if "aligned" in found:
+        weight = config.optim.cross_modal_align_weight
+        losses["align"] = weight * align_loss(found["aligned"].float())
     return losses

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import Any
 
 from torch import nn
@@ -19,12 +19,24 @@ from automm.models.fusion import fusion_options
 BETAS, EPSILON, MOMENTUM = (0.9, 0.999), 1e-6, 0.9
 
 
-def build_optimizer(model: FusedModel, config: Config) -> Optimizer:
-    """Return the optimiser, with one group for each pair of rate and decay that occurs."""
+def build_optimizer(
+    model: FusedModel, config: Config, matrices: Collection[str] | None = None
+) -> Optimizer:
+    """Return the optimiser, with one group for each pair of rate and decay that occurs.
+
+    Args:
+        model: What is trained of it goes in.
+        config: Settings.
+        matrices: Names of the parameters with several dimensions, where the model no longer shows
+            which they are: some strategies make vectors of all.
+    """
+    if matrices is None:
+        matrices = {n for n, p in model.named_parameters() if p.squeeze().dim() > 1}
+    decaying = {id(p) for n, p in model.named_parameters() if n in matrices}
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for parameter, rate in _rates(model, config):
         # Biases, norms and single vectors are no weights that could overfit by growing.
-        decay = config.optim.weight_decay if parameter.dim() > 1 else 0.0
+        decay = config.optim.weight_decay if id(parameter) in decaying else 0.0
         groups.setdefault((rate, decay), []).append(parameter)
     listed: list[dict[str, Any]] = [
         {"params": parameters, "lr": rate, "weight_decay": decay}

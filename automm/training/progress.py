@@ -47,7 +47,7 @@ class TrainingProgress:
         self._bar.stop()
 
     def step(self, done: int, total: int, epoch: int, epochs: int) -> None:
-        """Show how many batches are done."""
+        """Show how many steps are done."""
         self._bar.update(
             self._task, completed=done, total=total, description=f"epoch {epoch}/{epochs}"
         )

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from time import monotonic
 
 import numpy as np
 import torch
 
 from automm.data.datamodule import TrainingData
+from automm.training.memory import free, is_out_of_memory
 from automm_export.graph import Graph
 from automm_serve.answers import AnyAnswer, ClassesAnswer, ValuesAnswer
-from automm_serve.metrics import METRICS, score
+from automm_serve.metrics import Metric, find_metric, problem_type_of, score
 from automm_serve.tensors import Tensors
 
 
@@ -22,12 +24,14 @@ class Scorer:
     Attributes:
         data: Holds the rows.
         answer: Decodes what the graph gives.
-        metric: The one to choose by.
+        metric: Name of the one to choose by.
+        own: That metric, where it is a user's function.
     """
 
     data: TrainingData
     answer: AnyAnswer
     metric: str
+    own: Metric | None = None
 
     def score(self, graph: Graph) -> float:
         """Return the metric of the graph's answers; the graph's mode is put back."""
@@ -35,15 +39,15 @@ class Scorer:
 
     def of(self, tensors: Tensors, metric: str | None = None) -> float:
         """Return a metric of these outputs for the validation rows."""
-        name = metric or self.metric
+        chosen = find_metric(metric, problem_type_of(self.answer)) if metric else self._chosen
         truth = self.data.valid.table[self.answer.columns[0].name]
-        return float(score(name, self.answer, truth, self.answer.decode(tensors))[name])
+        return score(chosen, self.answer, truth, self.answer.decode(tensors))[chosen.name]
 
     def is_better(self, new: float, old: float) -> bool:
         """Tell whether one score beats another; NaN never does."""
         if np.isnan(new) or np.isnan(old):
             return not np.isnan(new)
-        return new > old if METRICS[self.metric].greater_is_better else new < old
+        return new > old if self._chosen.greater_is_better else new < old
 
     def trivial(self) -> Tensors:
         """Return what the trivial predictor answers: shares of the classes, or the mean."""
@@ -55,14 +59,43 @@ class Scorer:
             shares = (counts / counts.sum()).astype(np.float32)
             return {"probabilities": np.tile(shares, (rows, 1))}
         assert isinstance(self.answer, ValuesAnswer)
-        return {"values": np.full((rows, 1), self.answer.mean, np.float32)}
+        mean = self.data.train.targets["targets"].mean(dtype=np.float64)
+        value = mean * self.answer.deviation + self.answer.mean
+        return {"values": np.full((rows, 1), value, np.float32)}
 
     def scores(self, graph: Graph, metrics: Sequence[str]) -> dict[str, float]:
         """Return several metrics of the graph's answers."""
         tensors = self._run(graph)
         return {name: self.of(tensors, name) for name in metrics}
 
+    def guess_s(self, graph: Graph) -> float:
+        """Return the seconds that a validation will take, from a batch of it."""
+        rows, batch = next(self.data.valid_batches())  # the shortest rows: hence half as much again
+        device, mode = next(graph.parameters()).device, graph.training
+        begun = monotonic()
+        graph.eval()
+        with torch.no_grad():
+            found = graph({key: tensor.to(device) for key, tensor in batch.tensors.items()})
+            found[self.answer.reads[0]].cpu()
+        graph.train(mode)
+        return 1.5 * (monotonic() - begun) * len(self.data.valid) / len(rows)
+
+    @property
+    def _chosen(self) -> Metric:
+        return self.own or find_metric(self.metric, problem_type_of(self.answer))
+
     def _run(self, graph: Graph) -> Tensors:
+        """Answer the validation rows, fewer at once where memory runs out."""
+        while True:
+            try:
+                return self._run_once(graph)
+            except RuntimeError as error:
+                if not is_out_of_memory(error) or self.data.valid_size == 1:
+                    raise
+            free()
+            self.data.valid_size //= 2
+
+    def _run_once(self, graph: Graph) -> Tensors:
         device = next(graph.parameters()).device
         name = self.answer.reads[0]
         found = np.empty(0, np.float32)

@@ -26,61 +26,107 @@ class BestStates:
         model: Whose states are kept.
         top_k: How many.
         is_better: Compares two scores.
+        folder: For states that are too large for memory, where somebody else clears up; a
+            temporary one otherwise.
     """
 
     def __init__(
-        self, model: nn.Module, top_k: int, is_better: Callable[[float, float], bool]
+        self,
+        model: nn.Module,
+        top_k: int,
+        is_better: Callable[[float, float], bool],
+        folder: Path | None = None,
     ) -> None:
         self.model = model
         self.top_k = top_k
         self.is_better = is_better
-        self._kept: list[tuple[float, int]] = []  # best first: score, number of the state
+        self.kept: list[tuple[float, int]] = []  # best first: score, number of the state
+        self.count = 0  # states that were ever kept
+        self.newest: int | None = None  # number of the present state, where it was kept
         self._states: dict[int, State | Path] = {}
-        self._count = 0
-        self._folder: TemporaryDirectory[str] | None = None
+        self._folder = folder
+        self._own: TemporaryDirectory[str] | None = None
 
     @property
     def scores(self) -> list[float]:
         """Scores of the states, the best one first."""
-        return [score for score, _ in self._kept]
+        return [score for score, _ in self.kept]
+
+    @property
+    def numbers(self) -> list[int]:
+        """Numbers of the states, the best one first."""
+        return [number for _, number in self.kept]
 
     def offer(self, score: float) -> bool:
         """Keep the model's present state if it is among the best; tell whether it is the best."""
+        self.newest = None
         place = next(
-            (i for i, (kept, _) in enumerate(self._kept) if self.is_better(score, kept)),
-            len(self._kept),
+            (i for i, (kept, _) in enumerate(self.kept) if self.is_better(score, kept)),
+            len(self.kept),
         )
         if place >= self.top_k:
             return False
-        self._kept.insert(place, (score, self._count))
-        self._states[self._count] = self._store(take_state(self.model))
-        self._count += 1
-        for _, number in self._kept[self.top_k :]:
-            dropped = self._states.pop(number)
-            if isinstance(dropped, Path):
-                dropped.unlink()
-        del self._kept[self.top_k :]
+        self.newest = self.count
+        self.kept.insert(place, (score, self.count))
+        self._states[self.count] = self._store(take_state(self.model), self.count)
+        self.count += 1
+        for _, number in self.kept[self.top_k :]:
+            self._drop(number)
+        del self.kept[self.top_k :]
         return place == 0
 
     def load(self, place: int) -> State:
         """Return a state, 0 the best."""
-        stored = self._states[self._kept[place][1]]
+        return self.state(self.kept[place][1])
+
+    def state(self, number: int) -> State:
+        """Return a state by its number."""
+        stored = self._states[number]
         return load_file(stored) if isinstance(stored, Path) else stored
 
-    def close(self) -> None:
-        """Remove what lies on disk."""
-        if self._folder is not None:
-            self._folder.cleanup()
+    def change(self, how: Callable[[State], State]) -> None:
+        """Put what a function makes of it in the place of every state."""
+        kept_for_others, self._folder = self._folder, None
+        for number in self.numbers:
+            changed = how(self.state(number))
+            if kept_for_others is None:
+                self._drop(number)
+            self._states[number] = self._store(changed, number)
 
-    def _store(self, state: State) -> State | Path:
+    def restore(self, kept: list[tuple[float, int]], files: dict[int, Path], count: int) -> None:
+        """Take states over that an earlier run has kept, in files that stay where they are."""
+        self.kept, self.count = list(kept), count
+        for number, file in files.items():
+            fits = file.stat().st_size * self.top_k <= IN_MEMORY_BYTES
+            self._states[number] = load_file(file) if fits else file
+
+    def close(self) -> None:
+        """Remove what lies on disk, but not in a folder that was given."""
+        if self._own is not None:
+            self._own.cleanup()
+
+    def _store(self, state: State, number: int) -> State | Path:
         size = sum(tensor.nbytes for tensor in state.values())
         if size * self.top_k <= IN_MEMORY_BYTES:
             return state
-        if self._folder is None:
-            self._folder = TemporaryDirectory(prefix="automm-states-")
-        path = Path(self._folder.name) / f"{self._count}.safetensors"
-        save_file(state, path)
+        path = self._place() / f"best-{number}.safetensors"
+        new = path.with_suffix(".new")
+        save_file(state, new)
+        new.rename(path)
         return path
+
+    def _place(self) -> Path:
+        if self._folder is not None:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            return self._folder
+        if self._own is None:
+            self._own = TemporaryDirectory(prefix="automm-states-")
+        return Path(self._own.name)
+
+    def _drop(self, number: int) -> None:
+        dropped = self._states.pop(number)
+        if isinstance(dropped, Path) and self._folder is None:
+            dropped.unlink()
 
 
 def take_state(model: nn.Module) -> State:
@@ -111,7 +157,12 @@ def average(states: Sequence[State]) -> State:
     }
 
 
-def cook(best: BestStates, method: str, score: Callable[[], float]) -> tuple[float, int]:
+def cook(
+    best: BestStates,
+    method: str,
+    score: Callable[[], float],
+    goes_on: Callable[[], bool] = lambda: True,
+) -> tuple[float, int]:
     """Leave the model with the best state, or with an average of the kept ones.
 
     Args:
@@ -119,16 +170,19 @@ def cook(best: BestStates, method: str, score: Callable[[], float]) -> tuple[flo
         method: ``best``; ``uniform_soup``, the average of all; ``greedy_soup``, which begins with
             the best and takes each next in where the average gets no worse.
         score: Scores the model as it is.
+        goes_on: Asked before each further average; where it says no, what is reached stays.
 
     Returns:
         Its score, and how many states are in it.
     """
     model, count = best.model, len(best.scores)
-    if method == "uniform_soup" and count > 1:
+    if method == "uniform_soup" and count > 1 and goes_on():
         put_state(model, average([best.load(place) for place in range(count)]))
         return score(), count
     chosen, reached = [best.load(0)], best.scores[0]
     for place in range(1, count if method == "greedy_soup" else 1):
+        if not goes_on():
+            break
         tried = [*chosen, best.load(place)]
         put_state(model, average(tried))
         found = score()

@@ -12,18 +12,21 @@ import msgspec
 
 from automm_export.cases import Cases
 from automm_export.certificate import certify
-from automm_export.engines.build import build_engines
-from automm_export.exportable import Exportable, ExportOptions, Report, prepare
+from automm_export.engines.build import Built, Watch, build_engines
+from automm_export.exportable import Exportable, ExportOptions, Report, prepare, targets_of
+from automm_export.lengths import gpu_lengths
 from automm_export.parity import Pair, compare_graphs, control_inputs
 from automm_export.precision.make import make_precisions
 from automm_export.rewrite import to_onnx
 from automm_export.session import TorchSession
-from automm_export.targets import Target, find_target
+from automm_export.standalone import write_lib
+from automm_export.targets import find_target
 from automm_export.warmup import warmup_rows
 from automm_export.writer import (
     content_digest,
     describe_maker,
     list_files,
+    public_facts,
     seal_graph,
     write_graph,
     write_manifest,
@@ -45,7 +48,6 @@ from automm_serve.precisions import FP32, PrecisionFigures
 from automm_serve.predictor import LocalPredictor
 from automm_serve.sessions.onnxruntime import OnnxRuntimeSession
 from automm_serve.tensors import concat_tables, count_rows
-from automm_serve.wire import Facts
 
 __all__ = ["ExportOptions", "Exportable", "Report", "export"]
 
@@ -56,6 +58,7 @@ def export(
     options: ExportOptions | None = None,
     *,
     watch: Callable[[str], None] | None = None,
+    progress: Watch | None = None,
 ) -> Report:
     """Write a bundle: all of it, or nothing.
 
@@ -64,6 +67,7 @@ def export(
         out: Folder of the bundle; it must be new or empty, unless ``options.replace``.
         options: How.
         watch: Is told the name of each stage as it begins.
+        progress: Is told how far each engine is.
 
     Returns:
         What was done, with the figures of every comparison.
@@ -74,31 +78,47 @@ def export(
     """
     options = options or ExportOptions()
     model = prepare(model, options)
-    targets = [find_target(name) for name in options.targets]
     stages = _Stages(watch)
     with write_folder(out, replace=options.replace, known_by=MANIFEST) as folder:
         cases = Cases(model.pipeline, concat_tables([model.golden, model.calibration]))
         with stages("onnx"):
-            graphs = _write_graphs(folder, model, cases)
+            graphs = _write_graphs(folder, model, cases, options)
         with stages("parity"):
             parity = _compare(folder, model, graphs, cases, options.allow_unused_inputs)
         precisions: dict[str, PrecisionFigures] = {}
         if options.precisions:
             with stages("precisions"):
                 graphs, precisions = make_precisions(folder, model, graphs, options)
-        missing: list[str] = []
+        built = Built(graphs, [])
         if options.trt:
             with stages("engines"):
-                graphs, missing = build_engines(folder, graphs, options.engines)
+                built = graphs, *_ = build_engines(
+                    folder,
+                    graphs,
+                    options.engines,
+                    pipeline=model.pipeline,
+                    rows=concat_tables([model.golden, model.calibration]),
+                    lengths=gpu_lengths(model.pipeline, model.calibration),
+                    watch=progress,
+                )
         with stages("golden rows"):
             golden = _write_golden(folder, model)
         graphs = {name: seal_graph(folder, graph) for name, graph in graphs.items()}
+        if options.standalone:
+            with stages("standalone"):
+                write_lib(folder, options.standalone)
         with stages("repository"):
-            manifest = _write_repository(folder, model, graphs, targets, golden)
+            manifest = _write_repository(folder, model, graphs, golden, options, precisions)
         with stages("answers"):
             parity = _certify(folder, model, parity, options)
+            parity = msgspec.structs.replace(parity, not_run=(*parity.not_run, *built.not_run))
         with stages("digests"):
-            manifest = msgspec.structs.replace(manifest, parity=parity, files=list_files(folder))
+            manifest = msgspec.structs.replace(
+                manifest,
+                parity=parity,
+                files=list_files(folder),
+                libraries=tuple(dict.fromkeys(options.standalone)),
+            )
             write_manifest(folder, manifest)
     sizes = {name: facts.size_bytes for name, facts in manifest.files.items()}
     return Report(
@@ -110,11 +130,14 @@ def export(
         manifest.targets,
         precisions,
         tuple(engine for graph in graphs.values() for engine in graph.engines),
-        tuple(missing),
+        tuple(built.missing),
+        built.builds,
     )
 
 
-def _write_graphs(folder: Path, model: Exportable, cases: Cases) -> dict[str, GraphFiles]:
+def _write_graphs(
+    folder: Path, model: Exportable, cases: Cases, options: ExportOptions
+) -> dict[str, GraphFiles]:
     traced = cases.traced()
     return {
         name: write_graph(
@@ -122,7 +145,7 @@ def _write_graphs(folder: Path, model: Exportable, cases: Cases) -> dict[str, Gr
             f"{model.pipeline.name}__{name}",
             graph.inputs,
             graph.outputs,
-            partial(to_onnx, name, graph, traced),
+            partial(to_onnx, name, graph, traced, largest_file=options.largest_file),
         )
         for name, graph in model.graphs.items()
     }
@@ -165,19 +188,21 @@ def _write_repository(
     folder: Path,
     model: Exportable,
     graphs: dict[str, GraphFiles],
-    targets: list[Target],
     golden: GoldenFiles | None,
+    options: ExportOptions,
+    precisions: dict[str, PrecisionFigures],
 ) -> Manifest:
     """Pipeline, code and configurations, and a manifest that lacks the certificate alone."""
     pipeline = model.pipeline
+    targets = [find_target(name) for name in targets_of(options)]
     path = write_pipeline(folder, pipeline)
     content = content_digest(folder, path, graphs)
     max_batch = min(target.max_batch for target in targets)
-    answers = {name: program.answer for name, program in pipeline.programs.items()}
-    facts = Facts(
-        pipeline.name, pipeline.problem_type, pipeline.schema, answers, content, max_batch
-    )
-    write_targets(folder, facts, graphs, targets, warmup_rows(pipeline, model.golden))
+    facts = public_facts(pipeline, content, max_batch)
+    lengths = gpu_lengths(pipeline, model.calibration)
+    rows = warmup_rows(pipeline, model.golden)
+    precision = options.default_precision
+    write_targets(folder, facts, graphs, targets, rows, precision, lengths)
     manifest = Manifest(
         format=FORMAT,
         sha256="",
@@ -192,6 +217,9 @@ def _write_repository(
         parity=Parity(),
         made=describe_maker(model.data_sha256),
         files=list_files(folder),
+        default_precision=precision,
+        precisions=precisions,
+        lengths=lengths,
     )
     write_manifest(folder, manifest)
     return manifest
@@ -203,7 +231,7 @@ def _certify(folder: Path, model: Exportable, parity: Parity, options: ExportOpt
     tables = [model.golden, *([options.check] if options.check is not None else [])]
     if not any(map(count_rows, tables)):
         tables = [model.calibration]
-    bundle = Bundle.open(folder).predictor()
+    bundle = Bundle.open(folder).predictor("cpu", precision=FP32)
     columns = certify("onnxruntime", torch, bundle, tables)
     bundle.close()
     not_run = []

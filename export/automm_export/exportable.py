@@ -8,14 +8,19 @@ from typing import NamedTuple
 import msgspec
 from msgspec import Struct
 
+from automm_export.engines.build import Build
 from automm_export.engines.options import EngineOptions
+from automm_export.engines.request import check_request
 from automm_export.graph import Graph
-from automm_export.targets import TARGETS, find_target
+from automm_export.rewrite import LARGEST_FILE
+from automm_export.standalone import check_tag
+from automm_export.targets import CPU_TARGETS, TARGETS, find_target
+from automm_export.text_limit import shorten_texts
 from automm_serve.engines import Engine
-from automm_serve.errors import ConfigError, near_name
+from automm_serve.errors import ConfigError, SchemaError, near_name
 from automm_serve.manifest import FOLDER_NAME, Parity
 from automm_serve.pipeline import Pipeline
-from automm_serve.precisions import FP32, PrecisionFigures
+from automm_serve.precisions import FP32, PrecisionFigures, find_precision
 from automm_serve.schema import Schema
 from automm_serve.tensors import Table, count_rows, take_rows
 from automm_serve.triton.locate import locate
@@ -59,7 +64,7 @@ class ExportOptions(Struct, frozen=True):
         allow_unused_inputs: An input without effect is reported, and no error.
         check_triton: Start a Triton server on the bundle and compare its answers too.
         replace: A bundle of this path gives way.
-        targets: Where it shall be served.
+        targets: Where it shall be served; on the CPU where empty, and with ``trt`` everywhere.
         precisions: Beside fp32, which every bundle has.
         default_precision: What sessions and targets use that can run it.
         max_drop: Most that a precision may lose: points of a share, per cent of a loss or error.
@@ -68,6 +73,8 @@ class ExportOptions(Struct, frozen=True):
         engines: How.
         require_engine: No engine at all is an error.
         standalone: Tags such as ``cp312-x86_64`` of Pythons that shall need nothing installed.
+        largest_file: Bytes of weights beyond which they lie in a file beside the graph: a protobuf
+            message holds 2 GB.
     """
 
     name: str = ""
@@ -77,7 +84,7 @@ class ExportOptions(Struct, frozen=True):
     allow_unused_inputs: bool = False
     check_triton: bool = False
     replace: bool = False
-    targets: tuple[str, ...] = tuple(TARGETS)
+    targets: tuple[str, ...] = ()
     precisions: tuple[str, ...] = ()
     default_precision: str = FP32
     max_drop: float = 0.5
@@ -86,6 +93,7 @@ class ExportOptions(Struct, frozen=True):
     engines: EngineOptions = EngineOptions()
     require_engine: bool = False
     standalone: tuple[str, ...] = ()
+    largest_file: int = LARGEST_FILE
 
 
 class Report(Struct, frozen=True):
@@ -101,6 +109,7 @@ class Report(Struct, frozen=True):
         precisions: What each costs.
         engines: That were built.
         missing: Engines that were not built, why, and the command that builds them.
+        builds: How each engine was built.
     """
 
     path: str
@@ -112,19 +121,35 @@ class Report(Struct, frozen=True):
     precisions: dict[str, PrecisionFigures] = {}
     engines: tuple[Engine, ...] = ()
     missing: tuple[str, ...] = ()
+    builds: tuple[Build, ...] = ()
+
+
+def targets_of(options: ExportOptions) -> tuple[str, ...]:
+    """Return the targets that are meant, the default first."""
+    return options.targets or (tuple(TARGETS) if options.trt else CPU_TARGETS)
 
 
 def prepare(model: Exportable, options: ExportOptions) -> Exportable:
     """Return the model as the options want it; what is asked wrongly is refused before any work.
 
     Raises:
-        ConfigError: A name, a target or a column is none.
+        ConfigError: A name, a target, a column or a precision is none.
+        SchemaError: A table lacks a column.
         ServerError: A Triton server is asked for, and there is none here.
     """
     for target in options.targets:
         find_target(target)
+    for tag in options.standalone:
+        check_tag(tag)
+    check_precisions(options)
     if options.check_triton:
         locate()
+    if options.trt and options.engines.max_length is not None:
+        model = shorten_texts(model, options.engines.max_length)
+    if options.trt:
+        inputs = [graph.inputs for graph in model.graphs.values()]
+        required = options.require_engine
+        check_request(options.engines, inputs, options.precisions, required=required)
     name = options.name or model.pipeline.name
     if not FOLDER_NAME.fullmatch(name) or "__" in name:
         raise ConfigError(
@@ -151,7 +176,46 @@ def prepare(model: Exportable, options: ExportOptions) -> Exportable:
     golden = _conform(schema, model.golden if options.golden is None else options.golden)
     golden = take_rows(golden, range(min(MOST_GOLDEN, count_rows(golden))))
     calibration = _conform(schema, model.calibration)
-    return model._replace(pipeline=pipeline, golden=golden, calibration=calibration)
+    tuning = _tuning(pipeline, model, options)
+    return model._replace(pipeline=pipeline, golden=golden, calibration=calibration, tuning=tuning)
+
+
+def check_precisions(options: ExportOptions) -> None:
+    """Look at the precisions that are asked for before any work is done.
+
+    Raises:
+        ConfigError: One is unknown, the default is not among them, or the loss allowed is none.
+    """
+    asked = [find_precision(name) for name in options.precisions]
+    default = find_precision(options.default_precision)
+    if default not in (FP32, *asked):
+        raise ConfigError(
+            where=f"default precision {default!r}",
+            what=f"the bundle would hold {', '.join(dict.fromkeys((FP32, *asked)))} alone",
+            mend=f"Ask for it too, by --precision {default}, or choose another default",
+        )
+    if not 0 <= options.max_drop < float("inf"):
+        raise ConfigError(
+            where="max_drop (--max-drop)",
+            what=f"{options.max_drop} is not what a precision may lose",
+            mend="Pass points of a share, or per cent of an error: 0 or more, such as 0.5",
+        )
+
+
+def _tuning(pipeline: Pipeline, model: Exportable, options: ExportOptions) -> Table | None:
+    """Rows with their label to measure on, pictures under their root."""
+    label = pipeline.programs["predict"].answer.columns[0].name
+    table = model.tuning if options.tuning is None else options.tuning
+    if table is None:
+        return None
+    if label not in table:
+        near = near_name(label, list(table))
+        raise SchemaError(
+            where="tuning rows",
+            what=f"they have no label column {label!r}" + (f", but {near!r}" if near else ""),
+            mend="Pass rows with the label: what a precision costs is measured on it",
+        )
+    return {**_conform(pipeline.schema, table), label: list(table[label])}
 
 
 def _conform(schema: Schema, table: Table) -> dict[str, list[object]]:

@@ -7,6 +7,7 @@ The order is what was found to hold: ``torch.export.export`` with dynamic dims, 
 from __future__ import annotations
 
 import warnings
+from ast import literal_eval
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.export import Dim
 
-from automm_export.graph import Graph
+from automm_export.graph import NO_MODULE, Graph
 from automm_serve.errors import ExportError
 from automm_serve.tensors import Axis, Tensors, TensorSpec
 
@@ -26,6 +27,8 @@ MAX_BATCH = 1024
 LARGEST_FILE = 2_000_000_000
 """Bytes of weights; a protobuf message holds 2 GB, beyond them they lie in a file beside it."""
 
+_SCOPES = "pkg.torch.onnx.name_scopes"
+
 ELEMENT_TYPES = {
     "float32": onnx.TensorProto.FLOAT,
     "int32": onnx.TensorProto.INT32,
@@ -34,7 +37,9 @@ ELEMENT_TYPES = {
 }
 
 
-def to_onnx(name: str, graph: Graph, example: Tensors, path: Path) -> None:
+def to_onnx(
+    name: str, graph: Graph, example: Tensors, path: Path, *, largest_file: int = LARGEST_FILE
+) -> None:
     """Write a graph as ONNX, and check that the file says what the graph says.
 
     Args:
@@ -42,7 +47,8 @@ def to_onnx(name: str, graph: Graph, example: Tensors, path: Path) -> None:
         graph: In evaluation mode, on the CPU.
         example: A feed of two rows or more, with no axis that varies of size 0 or 1: torch would
             take such a size for a constant.
-        path: Of the file. Weights beyond 2 GB lie beside it in ``{path.name}.data``.
+        path: Of the file.
+        largest_file: Bytes of weights beyond which they lie beside it, in ``{path.name}.data``.
 
     Raises:
         ExportError: Torch cannot export it, or the file has other names, types or axes.
@@ -56,13 +62,41 @@ def to_onnx(name: str, graph: Graph, example: Tensors, path: Path) -> None:
             mend="Choose another encoder, or report this with the settings of the predictor",
         ) from error
     weights = sum(t.numel() * t.element_size() for t in graph.state_dict().values())
-    program.save(str(path), external_data=weights > LARGEST_FILE)
+    program.save(str(path), external_data=weights > largest_file)
     model = onnx.load(str(path), load_external_data=False)
+    name_nodes(model)  # first: the metadata says where a node came from
     strip_metadata(model)
     refuse_dropout(name, model)
     check_signature(name, model, graph)
     model.ir_version = IR_VERSION  # last: each rewrite may set its own
     path.write_bytes(model.SerializeToString(deterministic=True))
+
+
+def name_nodes(model: onnx.ModelProto) -> bool:
+    """Name each node ``<module path>/<operator>``; return whether a name changed.
+
+    So the module that a node came from, and the tower that it belongs to, can be read off the file
+    alone. A node outside every module, such as a softmax in the graph's own ``forward``, is
+    ``graph/...``. Those that the exporter's optimiser made know nothing of their origin: they get
+    the module of what they read.
+    """
+    taken: dict[str, int] = {}
+    homes: dict[str, str] = {}
+    changed = False
+    for graph in (model.graph, *_subgraphs(model.graph)):
+        for node in graph.node:
+            home = _module_path(node)
+            if home is None:
+                home = next((homes[name] for name in node.input if name in homes), NO_MODULE)
+            homes |= dict.fromkeys(node.output, home)
+            name = f"{home}/{node.name.removeprefix('node_') or node.op_type}"
+            taken[name] = taken.get(name, 0) + 1
+            while taken[name] > 1:  # the exporter names some nodes alike
+                name = f"{name}_{taken[name]}"
+                taken[name] = taken.get(name, 0) + 1
+            changed = changed or node.name != name
+            node.name = name
+    return changed
 
 
 def strip_metadata(model: onnx.ModelProto) -> bool:
@@ -135,34 +169,33 @@ class _Ordered(nn.Module):
         return tuple(found[name] for name in self._names)
 
 
-def _export(graph: Graph, example: Tensors) -> torch.onnx.ONNXProgram:
-    dims: dict[str, Any] = {"batch": Dim("batch", min=1, max=MAX_BATCH)}
-    for spec in graph.inputs:
-        for axis in spec.shape:
-            if isinstance(axis, Axis) and axis.sizes:
-                dims.setdefault(axis.name, Dim(axis.name, min=1, max=axis.sizes[-1]))
-    shapes = {
-        "tensors": {
-            spec.name: {
-                i: dims[axis.name] for i, axis in enumerate(spec.shape) if isinstance(axis, Axis)
-            }
-            for spec in graph.inputs
-        }
-    }
+def trace(graph: Graph, example: Tensors) -> torch.export.ExportedProgram:
+    """Return torch's program of a graph: its operators, each with the module it came from."""
     feed = {"tensors": {spec.name: torch.as_tensor(example[spec.name]) for spec in graph.inputs}}
-    # The exporter warns of its own deprecations, and that two inputs share an axis, as they should.
+    # That two inputs share an axis, as they should, is warned of.
     with torch.no_grad(), warnings.catch_warnings(action="ignore"):
-        exported = torch.export.export(
-            _Ordered(graph), (), kwargs=feed, dynamic_shapes=shapes, strict=False
+        return torch.export.export(
+            _Ordered(graph.eval()),
+            (),
+            kwargs=feed,
+            dynamic_shapes=_dynamic_shapes(graph),
+            strict=False,
         )
+
+
+def _export(graph: Graph, example: Tensors) -> torch.onnx.ONNXProgram:
+    exported = trace(graph, example)
+    with torch.no_grad(), warnings.catch_warnings(action="ignore"):  # of its own deprecations
         program = torch.onnx.export(
             exported,
             (),
             None,
-            kwargs=feed,
+            kwargs={
+                "tensors": {spec.name: torch.as_tensor(example[spec.name]) for spec in graph.inputs}
+            },
             dynamo=True,
             opset_version=OPSET,
-            dynamic_shapes=shapes,
+            dynamic_shapes=_dynamic_shapes(graph),
             input_names=[spec.name for spec in graph.inputs],
             output_names=[spec.name for spec in graph.outputs],
             verbose=False,  # its progress is not ASCII, and goes to stdout
@@ -170,6 +203,34 @@ def _export(graph: Graph, example: Tensors) -> torch.onnx.ONNXProgram:
     if program is None:
         raise RuntimeError("torch.onnx.export gave nothing")
     return program
+
+
+def _dynamic_shapes(graph: Graph) -> dict[str, Any]:
+    dims: dict[str, Any] = {"batch": Dim("batch", min=1, max=MAX_BATCH)}
+    for spec in graph.inputs:
+        for axis in spec.shape:
+            if isinstance(axis, Axis) and axis.sizes:
+                dims.setdefault(axis.name, Dim(axis.name, min=1, max=axis.sizes[-1]))
+    return {
+        "tensors": {
+            spec.name: {
+                i: dims[axis.name] for i, axis in enumerate(spec.shape) if isinstance(axis, Axis)
+            }
+            for spec in graph.inputs
+        }
+    }
+
+
+def _module_path(node: onnx.NodeProto) -> str | None:
+    """The module whose ``forward`` called the operator; None where the exporter does not say."""
+    found = {entry.key: entry.value for entry in node.metadata_props}
+    try:
+        scopes = [str(scope) for scope in literal_eval(found.get(_SCOPES, "[]"))]
+    except (SyntaxError, ValueError):
+        return None
+    if "inner" not in scopes[:-1]:  # `_Ordered.inner`: shapes of inputs are asked outside it
+        return NO_MODULE if scopes else None
+    return scopes[-2].removeprefix("inner").removeprefix(".") or NO_MODULE
 
 
 def _described(value: onnx.ValueInfoProto) -> tuple[int, tuple[int | str, ...]]:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from automm_serve.precisions import FP32
 from automm_serve.predicts import Predicts
 from automm_serve.triton.client import Client
 from automm_serve.triton.launch import ServerOptions, TritonServer
@@ -18,6 +19,6 @@ def serve_bundle(bundle: Path) -> Iterator[Predicts]:
     Raises:
         ServerError: There is no server here, or it does not answer.
     """
-    options = ServerOptions(target="cpu")
+    options = ServerOptions(target="cpu", precision=FP32)
     with TritonServer(bundle, options) as server, Client(server.url("grpc")) as client:
         yield client

@@ -3,20 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import msgspec
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2 as pb
 
-from automm_export.targets.target import Target
+from automm_export.targets.gpu import add_gpu
+from automm_export.targets.setting import Setting
 from automm_serve.errors import ExportError
 from automm_serve.manifest import GraphFiles
-from automm_serve.precisions import FP32
 from automm_serve.schema import Column
 from automm_serve.tensors import Axis, TensorSpec
-from automm_serve.triton import FACTS, GRAPHS, IMAGES, ROW, ROW_ERROR, TARGET, THREADS
-from automm_serve.wire import Facts, GraphFacts
+from automm_serve.triton import (
+    FACTS,
+    GRAPHS,
+    IMAGES,
+    PRECISION,
+    ROW,
+    ROW_ERROR,
+    TARGET,
+    THREADS,
+)
+from automm_serve.wire import Facts
 
 TYPES = {
     "float32": pb.TYPE_FP32,
@@ -27,17 +36,20 @@ TYPES = {
 """NumPy's name of an element type -> Triton's."""
 
 
-def public_config(facts: Facts, graphs: Mapping[str, GraphFiles], target: Target) -> pb.ModelConfig:
+def public_config(
+    facts: Facts, graphs: Mapping[str, GraphFiles], setting: Setting
+) -> pb.ModelConfig:
     """Return the configuration of NAME: raw rows in, columns out.
 
     Args:
-        facts: That a client reads.
+        facts: That a client reads; the most rows of a request are the setting's.
         graphs: That NAME runs or calls.
-        target: For which the configuration is.
+        setting: For which the configuration is.
 
     Raises:
         ExportError: A column cannot be an output of this name.
     """
+    facts = msgspec.structs.replace(facts, max_batch=setting.max_batch(graphs))
     config = pb.ModelConfig(name=facts.name, backend="python", max_batch_size=facts.max_batch)
     config.input.add(name=ROW, data_type=pb.TYPE_STRING, dims=[1])
     if any(column.kind == "image" for column in facts.schema.columns):
@@ -55,37 +67,47 @@ def public_config(facts: Facts, graphs: Mapping[str, GraphFiles], target: Target
     # Neither delay nor queue policy: batches form while the model is busy, and a policy brought
     # stalls of half a second.
     config.dynamic_batching.SetInParent()
-    config.instance_group.add(kind=pb.ModelInstanceGroup.KIND_CPU, count=target.instances)
-    signatures = {
-        name: GraphFacts(graph.model, graph.inputs, graph.outputs) for name, graph in graphs.items()
-    }
+    target = setting.target
+    on_gpu = target.in_process and target.device == "gpu"  # one process for each GPU
+    kind = pb.ModelInstanceGroup.KIND_GPU if on_gpu else pb.ModelInstanceGroup.KIND_CPU
+    config.instance_group.add(kind=kind, count=target.instances)
     for key, value in (
         (FACTS, _json(facts)),
-        (GRAPHS, _json(signatures)),
+        (GRAPHS, _json({name: setting.facts(graph) for name, graph in graphs.items()})),
         (TARGET, target.name),
+        (PRECISION, setting.precision),
         (THREADS, "0"),  # the budget of the machine that serves, not of this one
     ):
         config.parameters[key].string_value = value
     return config
 
 
-def graph_config(graph: GraphFiles, target: Target) -> pb.ModelConfig:
-    """Return the configuration of a graph on Triton. No batcher: NAME sends whole batches."""
+def graph_config(graph: GraphFiles, setting: Setting) -> pb.ModelConfig:
+    """Return the configuration of a graph on Triton. No batcher: NAME sends whole batches.
+
+    Raises:
+        ExportError: An engine does not take the shapes that NAME will send.
+    """
+    target = setting.target
     config = pb.ModelConfig(
         name=graph.model,
         platform=target.graph_platform,
         backend=target.graph_backend,
-        max_batch_size=target.max_batch,
-        default_model_filename=PurePosixPath(graph.files[FP32]).name,
+        max_batch_size=setting.max_batch({"": graph}),
+        default_model_filename=setting.file(graph),
     )
-    config.instance_group.add(kind=pb.ModelInstanceGroup.KIND_CPU, count=target.instances)
+    if target.device == "gpu":
+        add_gpu(config, graph, setting)
+    else:
+        config.instance_group.add(kind=pb.ModelInstanceGroup.KIND_CPU, count=target.instances)
     for key, value in target.graph_parameters:
         config.parameters[key].string_value = value
     for specs, declared in ((graph.inputs, config.input), (graph.outputs, config.output)):
         for spec in specs:
             declared.add(name=spec.name, data_type=TYPES[spec.dtype], dims=_dims(spec, {}, -1))
-    for step in range(max((len(axis.sizes) for axis in _axes(graph.inputs)), default=1)):
-        sizes = {a.name: a.sizes[min(step, len(a.sizes) - 1)] for a in _axes(graph.inputs)}
+    axes = _axes(setting.specs(graph.inputs))
+    for step in range(max((len(axis.sizes) for axis in axes), default=1)):
+        sizes = {a.name: a.sizes[min(step, len(a.sizes) - 1)] for a in axes}
         words = "".join(f"_{size}" for size in dict.fromkeys(sizes.values()))
         sample = config.model_warmup.add(name=f"zeros{words}", batch_size=1)
         for spec in graph.inputs:
@@ -107,8 +129,15 @@ def write_config(config: pb.ModelConfig, path: Path) -> None:
     """Write a configuration, and read it back equal.
 
     Raises:
-        ExportError: It does not come back as it was written.
+        ExportError: It does not come back as it was written, or names an engine of another kind.
     """
+    named = [config.default_model_filename, *config.cc_model_filenames.values()]
+    if config.platform == "tensorrt_plan" and not all(name.endswith(".plan") for name in named):
+        raise ExportError(
+            where=str(path),
+            what=f"it names {', '.join(named)}, and Triton's TensorRT backend reads plans alone",
+            mend="Report this; nothing was written",
+        )
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text_format.MessageToString(config), encoding="utf-8", newline="\n")
     if read_config(path) != config:

@@ -33,9 +33,9 @@ def warmup_rows(pipeline: Pipeline, golden: Table) -> list[bytes]:
     return [rows[key] for key in sorted(rows)]
 
 
-def _lengths(pipeline: Pipeline, table: Table) -> list[tuple[int, ...]]:
-    """The padded size of each varying axis, row by row."""
-    padded = []
+def padded_sizes(pipeline: Pipeline, table: Table) -> dict[str, list[int]]:
+    """Return, for each axis that varies, the padded size of each row of a table."""
+    padded = {}
     for processor in pipeline.processors:
         axes: Mapping[str, tuple[int, ...]] = {
             axis.name: axis.sizes
@@ -46,8 +46,14 @@ def _lengths(pipeline: Pipeline, table: Table) -> list[tuple[int, ...]]:
         needs = processor.needs(processor.transform(table)[0])
         for name, needed in sorted(needs.items()):
             sizes = np.asarray(axes[name])
-            padded.append(sizes[np.searchsorted(sizes, needed)].tolist())
-    return list(zip(*padded, strict=True)) if padded else [()] * count_rows(table)
+            padded[name] = sizes[np.searchsorted(sizes, needed)].tolist()
+    return padded
+
+
+def _lengths(pipeline: Pipeline, table: Table) -> list[tuple[int, ...]]:
+    """The padded sizes row by row."""
+    padded = padded_sizes(pipeline, table)
+    return list(zip(*padded.values(), strict=True)) if padded else [()] * count_rows(table)
 
 
 def _invent(pipeline: Pipeline) -> dict[str, list[object]]:

@@ -6,6 +6,7 @@ import hashlib
 import os
 import platform
 import re
+import shutil
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
@@ -14,7 +15,8 @@ from pathlib import Path
 
 import msgspec
 
-from automm_export.targets import DEFAULT, Target
+from automm_export.targets import DEFAULT, Target, find_target
+from automm_export.targets.setting import Setting, settings_of
 from automm_export.triton_config import (
     add_row_warmup,
     graph_config,
@@ -30,7 +32,7 @@ from automm_serve.manifest import (
     Manifest,
     encode_manifest,
 )
-from automm_serve.pipeline import Pipeline, dump_pipeline
+from automm_serve.pipeline import Pipeline, dump_pipeline, load_pipeline
 from automm_serve.precisions import FP32
 from automm_serve.tensors import TensorSpec
 from automm_serve.triton import MODEL_PY
@@ -110,27 +112,69 @@ def write_targets(
     graphs: Mapping[str, GraphFiles],
     targets: Sequence[Target],
     warmup: Sequence[bytes],
+    default_precision: str = FP32,
+    lengths: Mapping[str, tuple[int, ...]] | None = None,
 ) -> None:
-    """Write the configurations of NAME and of the graphs, for each target.
+    """Write the configurations of NAME and of the graphs, for each target and precision.
 
     Args:
         bundle: Its folder.
         facts: That a client reads from NAME's configuration.
         graphs: That NAME runs or calls.
-        targets: Each gets a ``configs/<target>.pbtxt``; the default is ``config.pbtxt`` too.
+        targets: Each gets a ``configs/<target>.pbtxt`` at the default precision, and a
+            ``configs/<target>.<precision>.pbtxt`` at each other one; the default target is
+            ``config.pbtxt`` too.
         warmup: JSON rows that NAME answers before it is ready, where it can.
+        default_precision: Served where none is asked for and the target can run it; else fp32.
+        lengths: Axis -> sizes that a GPU pads to.
+
+    Raises:
+        ExportError: A configuration cannot be written, or an engine does not fit it.
     """
     repository = bundle / REPOSITORY
+    for model in (facts.name, *(graph.model for graph in graphs.values())):
+        shutil.rmtree(repository / model / "configs", ignore_errors=True)  # of files that went
     files = _write_warmup(repository / facts.name / "warmup", warmup)
+    default = DEFAULT if DEFAULT in [target.name for target in targets] else targets[0].name
     for target in targets:
-        config = public_config(facts, graphs, target)
-        if target.in_process:
-            add_row_warmup(config, files)
-        for path in _config_paths(repository / facts.name, target):
-            write_config(config, path)
-        for graph in graphs.values() if target.graph_platform else ():
-            for path in _config_paths(repository / graph.model, target):
-                write_config(graph_config(graph, target), path)
+        for setting in settings_of(target, graphs, default_precision, lengths or {}):
+            config = public_config(facts, graphs, setting)
+            if target.in_process:
+                add_row_warmup(config, files)
+            for path in _config_paths(repository / facts.name, setting, default):
+                write_config(config, path)
+            for graph in graphs.values() if target.graph_platform else ():
+                for path in _config_paths(repository / graph.model, setting, default):
+                    write_config(graph_config(graph, setting), path)
+
+
+def rewrite_targets(bundle: Path, manifest: Manifest) -> None:
+    """Write the configurations of a bundle anew, after its graphs got other files. No torch.
+
+    Args:
+        bundle: Its folder, where ``pipeline.json`` and the rows for warming up lie.
+        manifest: Its graphs, targets, default precision, lengths and digest of the content.
+
+    Raises:
+        ExportError: A configuration cannot be written, or an engine does not fit it.
+    """
+    pipeline = load_pipeline(bundle / manifest.pipeline)
+    warmup = bundle / REPOSITORY / manifest.name / "warmup"
+    rows = [path.read_bytes()[4:] for path in sorted(warmup.glob("row*"), key=_row_number)]
+    targets = [find_target(name) for name in manifest.targets]
+    facts = public_facts(pipeline, manifest.content_sha256, manifest.max_batch)
+    shutil.rmtree(warmup, ignore_errors=True)
+    write_targets(
+        bundle, facts, manifest.graphs, targets, rows, manifest.default_precision, manifest.lengths
+    )
+
+
+def public_facts(pipeline: Pipeline, content_sha256: str, max_batch: int) -> Facts:
+    """Return what a client reads from NAME's configuration."""
+    answers = {name: program.answer for name, program in pipeline.programs.items()}
+    return Facts(
+        pipeline.name, pipeline.problem_type, pipeline.schema, answers, content_sha256, max_batch
+    )
 
 
 def write_manifest(bundle: Path, manifest: Manifest) -> None:
@@ -169,9 +213,14 @@ def _write_warmup(folder: Path, rows: Sequence[bytes]) -> list[str]:
     return [f"row{number}" for number in range(len(rows))]
 
 
-def _config_paths(model: Path, target: Target) -> list[Path]:
-    paths = [model / "configs" / f"{target.name}.pbtxt"]
-    return [*paths, model / "config.pbtxt"] if target.name == DEFAULT else paths
+def _row_number(path: Path) -> int:
+    return int(path.name.removeprefix("row"))
+
+
+def _config_paths(model: Path, setting: Setting, default: str) -> list[Path]:
+    paths = [model / "configs" / f"{setting.config_name}.pbtxt"]
+    is_default = setting.is_default and setting.target.name == default
+    return [*paths, model / "config.pbtxt"] if is_default else paths
 
 
 def _digest_folder(folder: Path) -> str:

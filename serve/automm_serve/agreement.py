@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from automm_serve.answers import AnyAnswer, ClassesAnswer, ValuesAnswer
-from automm_serve.manifest import ColumnParity, Where
+from automm_serve.manifest import ColumnParity, Manifest, Where
 from automm_serve.schema import Column
 from automm_serve.tensors import Table
 
@@ -16,9 +16,17 @@ RELATIVE = 1e-5
 """Of the scale of what is compared: 1 for probabilities, the deviation of a label, and 1 or the
 largest component for vectors."""
 
+LEAST_RELATIVE = 1e-3
+"""What a precision beside fp32 may differ by at the least: fp16 keeps eleven bits of a number."""
+
 
 def compare_answers(
-    where: Where, program: str, answer: AnyAnswer, expected: Table, found: Table
+    where: Where,
+    program: str,
+    answer: AnyAnswer,
+    expected: Table,
+    found: Table,
+    relative: float = RELATIVE,
 ) -> tuple[ColumnParity, ...]:
     """Compare column by column the answers that one program gave at two places.
 
@@ -28,6 +36,7 @@ def compare_answers(
         answer: Its codec, which knows the scale.
         expected: The columns of torch.
         found: The columns of the other; as many rows.
+        relative: What they may differ by, of the scale: ``relative_of`` a precision.
 
     Returns:
         One comparison a column; it ``holds`` where the answers agree. A gap on one side alone is
@@ -38,11 +47,11 @@ def compare_answers(
         pair = (expected[column.name], found[column.name])
         ties = 0
         if column.kind == "vector":
-            difference, tolerance = _compare_vectors(*pair)
+            difference, tolerance = _compare_vectors(*pair, relative)
         elif column.kind == "number":
-            difference, tolerance = _compare_numbers(answer, *pair)
+            difference, tolerance = _compare_numbers(answer, *pair, relative)
         else:
-            difference, ties = _compare_words(answer, column, expected, found)
+            difference, ties = _compare_words(answer, column, expected, found, relative)
             tolerance = 0.0
         rows = len(pair[0])
         compared.append(
@@ -51,19 +60,36 @@ def compare_answers(
     return tuple(compared)
 
 
-def value_tolerance(deviation: float, values: NDArray[np.floating]) -> NDArray[np.float64]:
+def relative_of(manifest: Manifest, precision: str) -> float:
+    """Return what answers of a precision may differ by from those of fp32, of their scale.
+
+    What was measured on the tuning rows, doubled: the rows compared are others.
+
+    Args:
+        manifest: Of the bundle.
+        precision: Key of a file of its graphs.
+    """
+    figures = manifest.precisions.get(precision)
+    return RELATIVE if figures is None else max(LEAST_RELATIVE, 2 * figures.difference)
+
+
+def value_tolerance(
+    deviation: float, values: NDArray[np.floating], relative: float = RELATIVE
+) -> NDArray[np.float64]:
     """Return what a label's values may differ by: its deviation counts, and float32's grain."""
     grain = 4 * np.spacing(np.abs(values).astype(np.float32)).astype(np.float64)
-    tolerance: NDArray[np.float64] = RELATIVE * deviation + grain
+    tolerance: NDArray[np.float64] = relative * deviation + grain
     return tolerance
 
 
-def vector_tolerance(vectors: NDArray[np.floating]) -> float:
+def vector_tolerance(vectors: NDArray[np.floating], relative: float = RELATIVE) -> float:
     """Return what a component may differ by: features have no unit, so their size counts."""
-    return RELATIVE * max(1.0, float(np.abs(vectors).max(initial=0.0)))
+    return relative * max(1.0, float(np.abs(vectors).max(initial=0.0)))
 
 
-def _compare_vectors(expected: Sequence[object], found: Sequence[object]) -> tuple[float, float]:
+def _compare_vectors(
+    expected: Sequence[object], found: Sequence[object], relative: float
+) -> tuple[float, float]:
     both = [
         (np.asarray(e, np.float64), np.asarray(f, np.float64))
         for e, f in zip(expected, found, strict=True)
@@ -71,32 +97,32 @@ def _compare_vectors(expected: Sequence[object], found: Sequence[object]) -> tup
     ]
     one_sided = any((e is None) != (f is None) for e, f in zip(expected, found, strict=True))
     if one_sided or any(e.shape != f.shape for e, f in both):
-        return float("inf"), RELATIVE
+        return float("inf"), relative
     if not both:
-        return 0.0, RELATIVE
+        return 0.0, relative
     left, right = (np.stack(side) for side in zip(*both, strict=True))
-    return _largest(np.abs(left - right)), vector_tolerance(left)
+    return _largest(np.abs(left - right)), vector_tolerance(left, relative)
 
 
 def _compare_numbers(
-    answer: AnyAnswer, expected: Sequence[object], found: Sequence[object]
+    answer: AnyAnswer, expected: Sequence[object], found: Sequence[object], relative: float
 ) -> tuple[float, float]:
     """The difference of the row that comes nearest to its tolerance, or exceeds it most."""
     deviation = answer.deviation if isinstance(answer, ValuesAnswer) else 1.0
     left, right = _numbers(expected), _numbers(found)
     if (np.isnan(left) != np.isnan(right)).any():
-        return float("inf"), RELATIVE * deviation
+        return float("inf"), relative * deviation
     kept = ~np.isnan(left)
     if not kept.any():
-        return 0.0, RELATIVE * deviation
+        return 0.0, relative * deviation
     difference = np.abs(left - right)[kept]
-    tolerance = value_tolerance(deviation, left[kept])
+    tolerance = value_tolerance(deviation, left[kept], relative)
     worst = int(np.argmax(difference / tolerance))
     return float(difference[worst]), float(tolerance[worst])
 
 
 def _compare_words(
-    answer: AnyAnswer, column: Column, expected: Table, found: Table
+    answer: AnyAnswer, column: Column, expected: Table, found: Table, relative: float
 ) -> tuple[float, int]:
     """The share of rows with other words, and the rows that are excused as ties."""
     pairs = list(zip(expected[column.name], found[column.name], strict=True))
@@ -104,17 +130,17 @@ def _compare_words(
     ties = 0
     if isinstance(answer, ClassesAnswer):
         vectors = expected[answer.probabilities_column]
-        ties = sum(_is_tie(answer, vectors[row], pairs[row][1]) for row in other)
+        ties = sum(_is_tie(answer, vectors[row], pairs[row][1], relative) for row in other)
     return (len(other) - ties) / max(1, len(pairs)), ties
 
 
-def _is_tie(answer: ClassesAnswer, probabilities: object, found: object) -> bool:
+def _is_tie(answer: ClassesAnswer, probabilities: object, found: object, relative: float) -> bool:
     """The class that the other place chose is as probable here as the best one."""
     if probabilities is None or found not in answer.classes:
         return False
     vector = np.asarray(probabilities, np.float64)
     chosen = vector[answer.classes.index(found)]
-    return bool(vector.max() - chosen <= 2 * RELATIVE)
+    return bool(vector.max() - chosen <= 2 * relative)
 
 
 def _numbers(cells: Sequence[object]) -> NDArray[np.float64]:

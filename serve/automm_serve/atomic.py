@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import tempfile
@@ -11,6 +12,7 @@ from pathlib import Path
 
 from automm_serve.errors import ConfigError
 
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _LONGEST_NAME = 240  # of 255 bytes: the temporary sibling has a longer one
 
 
@@ -33,7 +35,7 @@ def write_folder(path: str | Path, *, replace: bool = False, known_by: str = "")
         The folder to write into.
 
     Raises:
-        ConfigError: Something is in the way.
+        ConfigError: Something is in the way, or the disk is full.
     """
     target = check_place(path)
     _check_free(target, replace, known_by)
@@ -45,6 +47,14 @@ def write_folder(path: str | Path, *, replace: bool = False, known_by: str = "")
         _flush(scratch)
         _check_free(target, replace, known_by)  # the block may have taken minutes
         _put(scratch, target)
+    except OSError as error:
+        if error.errno not in _FULL:
+            raise
+        raise ConfigError(
+            where=f"folder {target}",
+            what=f"it cannot be written: {error.strerror}",
+            mend="Free some space there, or give a path on another disk; nothing was written",
+        ) from error
     finally:
         shutil.rmtree(scratch, ignore_errors=True)  # gone already after a rename
 

@@ -6,13 +6,13 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from automm_serve.errors import BundleError, ConfigError
+from automm_serve.devices import open_sessions
+from automm_serve.errors import BundleError
 from automm_serve.manifest import MANIFEST, Manifest, check_inside, read_manifest
-from automm_serve.optional import require
+from automm_serve.onnx_file import check_weight_files
 from automm_serve.pipeline import Pipeline, load_pipeline
 from automm_serve.precisions import FP32
 from automm_serve.predictor import LocalPredictor
-from automm_serve.sessions import SESSIONS, Session
 
 
 class Bundle(Struct, frozen=True):
@@ -44,43 +44,48 @@ class Bundle(Struct, frozen=True):
                 raise BundleError(where=str(folder / name), what=fault, mend=MEND)
         pipeline = load_pipeline(folder / manifest.pipeline)
         _check_graphs(folder, manifest, pipeline)
+        check_weight_files(folder, manifest)
         return cls(folder, manifest, pipeline)
 
-    def predictor(self, device: str = "auto", threads: int | None = None) -> LocalPredictor:
+    def predictor(
+        self, device: str = "auto", threads: int | None = None, precision: str | None = None
+    ) -> LocalPredictor:
         """Load the graphs, and return what answers rows.
 
         Args:
-            device: ``"auto"`` or ``"cpu"``.
-            threads: That one run of a graph may use; the budget of the process where None.
+            device: ``"auto"``, or one of ``devices.DEVICES``: ``"cpu"``, ``"cuda"``,
+                ``"tensorrt"``, ``"tensorrt_rtx"``. ``"auto"`` takes the GPU where one is here and
+                works, and warns where one is here and does not.
+            threads: That one run of a graph may use on the CPU; the budget of the process where
+                None.
+            precision: ``"fp32"``, ``"fp16"``, ``"bf16"`` or ``"int8"``; where None, the bundle's
+                default, or fp32 where the device cannot run that.
 
         Raises:
-            BundleError: A graph cannot be loaded.
-            ConfigError: There is no such device here.
-            MissingDependencyError: ONNX Runtime is not installed.
+            BundleError: A graph cannot be loaded, or an engine was built for something else.
+            ConfigError: There is no such device or precision, or the two do not go together.
+            DeviceError: The device that was asked for is not here, or does not work.
+            MissingDependencyError: What runs the graph is not installed.
         """
-        if device not in ("auto", "cpu"):
-            raise ConfigError(
-                where=f"device {device!r}",
-                what="a bundle of this release runs on the CPU alone",
-                mend="Pass 'auto' or 'cpu'",
-            )
-        module = require(SESSIONS["onnxruntime"], purpose=f"bundle {self.path}")
-        sessions: dict[str, Session] = {
-            name: module.OnnxRuntimeSession(
-                self.path / graph.files[FP32], graph.inputs, graph.outputs, threads
-            )
-            for name, graph in self.manifest.graphs.items()
-        }
-        return LocalPredictor(self.pipeline, sessions)
+        opened = open_sessions(self.path, self.manifest, device, precision, threads)
+        return LocalPredictor(self.pipeline, opened.sessions, opened.batch_size)
 
 
-def load(path: str | Path, *, device: str = "auto", threads: int | None = None) -> LocalPredictor:
+def load(
+    path: str | Path,
+    *,
+    device: str = "auto",
+    threads: int | None = None,
+    precision: str | None = None,
+) -> LocalPredictor:
     """Open a bundle and return what answers rows: ``Bundle.open(path).predictor()``.
 
     Raises:
         BundleError: It is no bundle, is damaged, or is newer than this release.
+        ConfigError: It does not run so on this device, or has not this precision.
+        DeviceError: The device that was asked for is not here, or does not work.
     """
-    return Bundle.open(path).predictor(device, threads)
+    return Bundle.open(path).predictor(device, threads, precision)
 
 
 def file_fault(folder: Path, name: str, size_bytes: int) -> str:

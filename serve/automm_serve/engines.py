@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
 from typing import Literal, NamedTuple, TypeAlias
 
 from msgspec import Struct
+
+from automm_serve.precisions import INT8_ENGINE
+from automm_serve.tensors import Axis, TensorSpec
 
 BuilderName: TypeAlias = Literal["tensorrt", "tensorrt_rtx"]
 
@@ -80,3 +84,22 @@ class Engine(Struct, frozen=True, forbid_unknown_fields=True):
         wrong = [name for name in self.capabilities if not CAPABILITY.fullmatch(name)]
         if wrong or not self.capabilities:
             raise ValueError(f"{wrong or self.capabilities!r} are no compute capabilities")
+
+
+def precision_of(key: str) -> str:
+    """Return the precision that a key of a graph's files stands for; int8 has two forms."""
+    return "int8" if key == INT8_ENGINE else key
+
+
+def write_shapes(specs: Sequence[TensorSpec], sizes: Mapping[str, int]) -> str:
+    """Return shapes as TensorRT's own programs and ONNX Runtime read them: ``ids:8x16,mask:8x16``.
+
+    Args:
+        specs: Every input, because the batch of each one varies.
+        sizes: Of every axis, ``batch`` among them.
+    """
+    shapes = (
+        (spec.name, [sizes[a.name] if isinstance(a, Axis) else a for a in spec.shape])
+        for spec in specs
+    )
+    return ",".join(f"{name}:{'x'.join(map(str, shape))}" for name, shape in shapes)

@@ -6,6 +6,7 @@ AutoMMError
 ├── ConfigError             a setting is unknown or out of range         (also a ValueError)
 ├── BundleError             a saved file is damaged, missing or foreign  (also a ValueError)
 ├── ExportError             what was exported answers otherwise          (also a RuntimeError)
+├── DeviceError             a GPU, or what drives it, is absent or fails (also a RuntimeError)
 ├── ServerError             a server does not start or does not answer   (also a RuntimeError)
 └── MissingDependencyError  an optional package is not installed         (also an ImportError)
 
@@ -55,6 +56,10 @@ class BundleError(AutoMMError, ValueError):
 
 class ExportError(AutoMMError, RuntimeError):
     """What was exported does not answer as what was trained."""
+
+
+class DeviceError(AutoMMError, RuntimeError):
+    """A GPU, or what drives it, is not here or fails."""
 
 
 class ServerError(AutoMMError, RuntimeError):

@@ -19,7 +19,8 @@ from automm_serve.tensors import TensorSpec
 FORMAT = 2
 """Version that this release writes; it reads this one and every earlier one.
 
-2 adds ``default_precision``, ``precisions``, ``libraries`` and the ``engines`` of a graph."""
+2 adds ``default_precision``, ``precisions``, ``lengths``, ``libraries`` and the ``engines`` of a
+graph."""
 
 MANIFEST = "bundle.json"
 REPOSITORY = "model_repository"
@@ -115,6 +116,7 @@ class ColumnParity(Struct, frozen=True, forbid_unknown_fields=True):
         difference: Largest absolute one of numbers; for words, the share of rows that differ.
         tolerance: What it had to stay within.
         ties: Rows whose words differ because their best classes are equally probable.
+        precision: That the other one ran.
     """
 
     where: Where
@@ -124,6 +126,7 @@ class ColumnParity(Struct, frozen=True, forbid_unknown_fields=True):
     difference: float
     tolerance: float
     ties: int = 0
+    precision: str = "fp32"
 
     @property
     def holds(self) -> bool:
@@ -182,6 +185,8 @@ class Manifest(Struct, frozen=True, forbid_unknown_fields=True):
         files: Path -> facts, for every file but this one.
         default_precision: What a session runs where none is asked for.
         precisions: Those beside fp32, with what they cost.
+        lengths: Axis -> the sizes that a GPU pads it to, two at most: each costs a warm-up, a tuned
+            shape and a CUDA graph. All sizes of the axis where it is not named.
         libraries: Folders of ``lib/``, such as ``cp312-x86_64``: the runtime itself, for a Python
             that lacks it.
     """
@@ -201,6 +206,7 @@ class Manifest(Struct, frozen=True, forbid_unknown_fields=True):
     files: dict[str, FileFacts]
     default_precision: str = "fp32"
     precisions: dict[str, PrecisionFigures] = {}
+    lengths: dict[str, tuple[int, ...]] = {}
     libraries: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:

@@ -9,6 +9,9 @@ from automm_serve.errors import MissingDependencyError
 
 EXTRAS = {
     "onnxruntime": "cpu",
+    "tensorrt": "tensorrt",
+    "tensorrt_rtx": "tensorrt-rtx",
+    "cuda": "tensorrt",
     "tritonclient": "client",
     "google": "client",
     "pyarrow": "parquet",
@@ -20,6 +23,7 @@ EXTRAS = {
     "timm": "train",
     "pandas": "train",
     "safetensors": "train",
+    "peft": "train",
     "onnx": "train",
     "onnxscript": "train",
 }

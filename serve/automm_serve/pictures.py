@@ -1,8 +1,9 @@
 """What a picture cell may be, and how its bytes become pixels.
 
 A cell is a path, encoded bytes, base64 text, a PIL picture, an array, or a list of these; several
-paths may stand in one text, with ``;`` between them. The kind is found anew for each cell: a model
-that was trained on paths answers bytes.
+paths may stand in one text, with ``;`` between them. Where a table can hold no arrays (JSON,
+Parquet), lists of lists of numbers are one. The kind is found anew for each cell: a model that was
+trained on paths answers bytes.
 
 Paths are opened here and nowhere else, in the process of whoever made the table: the server turns
 every cell of a request into bytes before it comes near this file, and bytes are never a path.
@@ -13,7 +14,7 @@ from __future__ import annotations
 import base64
 import binascii
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +60,9 @@ SUFFIXES = frozenset(
 )
 """A text with one of these is taken for the path of a picture, there or not."""
 
+_CHANNELS = (1, 3, 4)
+_DEEPEST = 4
+
 LONGEST_PATH = 4096
 """Letters beyond which a text is no path, but base64."""
 
@@ -69,11 +73,18 @@ def pictures_of(cell: object) -> list[object]:
     Raises:
         ValueError: The cell is no picture, nor a list of pictures.
     """
-    if isinstance(cell, np.ndarray) and cell.dtype.kind in "OU":  # a list, as pandas reads it
-        cell = cell.tolist()
+    cell = as_list(cell)
     if isinstance(cell, list | tuple):
-        return [picture for part in cell for picture in _pictures_of_one(part)]
+        array = _array_of(cell)
+        if array is not None:
+            return [array]
+        return [picture for part in cell for picture in _pictures_of_one(as_list(part))]
     return _pictures_of_one(cell)
+
+
+def as_list(cell: object) -> object:
+    """Return a list where pandas has made an array of what are no numbers."""
+    return cell.tolist() if isinstance(cell, np.ndarray) and cell.dtype.kind in "OU" else cell
 
 
 def _pictures_of_one(cell: object) -> list[object]:
@@ -88,9 +99,44 @@ def _pictures_of_one(cell: object) -> list[object]:
         return [cell]  # empty bytes too: they are a picture that cannot be decoded, not a gap
     if is_gap(cell):
         return []
+    if isinstance(cell, list | tuple) and (array := _array_of(cell)) is not None:
+        return [array]
     if isinstance(cell, str):
         return _split(cell)
     raise ValueError(f"{type(cell).__name__} is not a picture")
+
+
+def _array_of(cell: Sequence[Any]) -> NDArray[Any] | None:
+    """The array that lists of numbers spell; None where it is a list of something else.
+
+    Numbers in two lists are grey, in three colours; three whose outer and inner sizes are those of
+    no channels are several grey pictures.
+
+    Raises:
+        ValueError: The lists differ in length, or a whole number is no byte.
+    """
+    first, depth = as_list(cell), 0
+    while isinstance(first, list | tuple | np.ndarray) and len(first) and depth < _DEEPEST:
+        first, depth = as_list(first[0]), depth + 1
+    if not isinstance(first, int | float | np.number) or depth not in (2, 3):
+        return None
+    try:
+        array = np.array(_lists(cell))
+    except ValueError:
+        raise ValueError("lists of numbers that differ in length are no picture") from None
+    if array.dtype.kind not in "uif":  # numbers and words: boxes with their labels
+        return None
+    if depth == 3 and array.shape[0] not in _CHANNELS and array.shape[-1] not in _CHANNELS:
+        return None
+    if np.issubdtype(array.dtype, np.integer):
+        if array.min() < 0 or array.max() > 255:
+            raise ValueError("whole numbers are a picture only from 0 to 255")
+        return array.astype(np.uint8)
+    return array
+
+
+def _lists(cell: Any) -> Any:
+    return [_lists(part) for part in cell] if isinstance(cell, list | tuple | np.ndarray) else cell
 
 
 def encoded(picture: object) -> bytes:
@@ -192,7 +238,7 @@ def _plain(image: Image.Image) -> Image.Image:
 def _from_array(picture: Any) -> Image.Image:
     """Grey (h, w), or (h, w, 1|3|4) and (1|3|4, h, w): uint8, or floats from 0 to 1."""
     array = np.asarray(picture)
-    if array.ndim == 3 and array.shape[0] in (1, 3, 4) and array.shape[2] not in (1, 3, 4):
+    if array.ndim == 3 and array.shape[0] in _CHANNELS and array.shape[2] not in _CHANNELS:
         array = np.moveaxis(array, 0, 2)
     if array.ndim == 3 and array.shape[2] == 1:
         array = array[:, :, 0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal, TypeAlias
 
 from msgspec import Struct
@@ -19,6 +20,13 @@ FP32 = "fp32"
 INT8_ENGINE = "int8_qdq"
 """Key, among the files of a graph, of the int8 form that engine builders take: symmetric scales and
 no quantised bias. ONNX Runtime's own int8 on a CPU is another file, under ``int8``."""
+
+CPU_FILES: Mapping[str, str] = {"fp32": "fp32", "fp16": "fp16", "int8": "int8"}
+"""Precision -> key of the file that a CPU runs. ONNX Runtime has no kernels of bf16 there, and
+those of fp16 are no faster than fp32."""
+
+GPU_FILES: Mapping[str, str] = {"fp32": "fp32", "fp16": "fp16", "bf16": "bf16", "int8": INT8_ENGINE}
+"""The same of a GPU, and of what engines are built from."""
 
 
 class PrecisionFigures(Struct, frozen=True, forbid_unknown_fields=True):

@@ -121,13 +121,18 @@ class LocalPredictor(Predicts):
         needs: dict[str, NDArray[np.intp]] = {}
         for processor in processors:
             needs |= processor.needs(tensors)
-        groups = list(_groups(tensors, specs, needs, self.batch_size))
+        axes = _axes([*specs.values(), *self._inputs(plan)])
+        groups = list(_groups(tensors, axes, needs, self.batch_size))
         parts = [self._run_steps(_cut(tensors, specs, *group), plan) for group in groups]
         if len(parts) == 1:
             return tensors | parts[0]
         order = np.argsort(np.concatenate([rows for rows, _ in groups]))
         joined = concat_tensors(parts)
         return tensors | {name: tensor[order] for name, tensor in joined.items()}
+
+    def _inputs(self, plan: Program) -> Iterator[TensorSpec]:
+        for step in plan.steps:
+            yield from self.sessions[step.graph].inputs
 
     def _run_steps(self, feed: Tensors, plan: Program) -> Tensors:
         made: Tensors = {}
@@ -154,20 +159,26 @@ def _row(error: CellError) -> int:
     return error.row
 
 
+def _axes(specs: Sequence[TensorSpec]) -> dict[str, NDArray[np.intp]]:
+    """The sizes of each varying axis: the fewest that a processor or a session names."""
+    found: dict[str, tuple[int, ...]] = {}
+    for spec in specs:
+        for axis in spec.shape:
+            if isinstance(axis, Axis) and axis.sizes:
+                known = found.setdefault(axis.name, axis.sizes)
+                if len(axis.sizes) < len(known):
+                    found[axis.name] = axis.sizes
+    return {name: np.asarray(sizes) for name, sizes in found.items()}
+
+
 def _groups(
     tensors: Tensors,
-    specs: Mapping[str, TensorSpec],
+    axes: Mapping[str, NDArray[np.intp]],
     needs: Mapping[str, NDArray[np.intp]],
     batch_size: int,
 ) -> Iterator[tuple[NDArray[np.intp], dict[str, int]]]:
     """Rows that run together, and the size of each varying axis for them."""
     rows = len(next(iter(tensors.values())))
-    axes = {
-        axis.name: np.asarray(axis.sizes)
-        for spec in specs.values()
-        for axis in spec.shape
-        if isinstance(axis, Axis) and axis.sizes
-    }
     padded = [sizes[np.searchsorted(sizes, needs[name])] for name, sizes in axes.items()]
     keys = np.stack([np.zeros(rows, np.intp), *padded], axis=1)
     for key in np.unique(keys, axis=0) if rows > 1 else keys:

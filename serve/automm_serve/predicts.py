@@ -7,7 +7,7 @@ import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from msgspec import Struct
@@ -18,6 +18,9 @@ from automm_serve.errors import DataError, SchemaError, near_name
 from automm_serve.pipeline import find_program
 from automm_serve.table import read_table
 from automm_serve.tensors import CellError, Table, count_rows, take_rows
+
+if TYPE_CHECKING:
+    from automm_serve.metrics import MetricLike
 
 
 class RowWarning(UserWarning):
@@ -76,7 +79,7 @@ class Predicts(ABC):
         *,
         as_pandas: bool | None = None,
         return_errors: bool = False,
-        realtime: bool | None = None,
+        realtime: bool | None = False,
         image_root: str | Path | None = None,
     ) -> Any:
         """Return one class or one number a row.
@@ -109,7 +112,7 @@ class Predicts(ABC):
         as_pandas: bool | None = None,
         as_multiclass: bool = True,
         return_errors: bool = False,
-        realtime: bool | None = None,
+        realtime: bool | None = False,
         image_root: str | Path | None = None,
     ) -> Any:
         """Return the probability of each class.
@@ -146,7 +149,7 @@ class Predicts(ABC):
         *,
         as_pandas: bool = False,
         return_errors: bool = False,
-        realtime: bool | None = None,
+        realtime: bool | None = False,
         image_root: str | Path | None = None,
     ) -> Any:
         """Return the features of each row.
@@ -174,10 +177,10 @@ class Predicts(ABC):
     def evaluate(
         self,
         data: object,
-        metrics: str | Sequence[str] | None = None,
+        metrics: MetricLike | Sequence[MetricLike] | None = None,
         *,
         return_pred: bool = False,
-        realtime: bool | None = None,
+        realtime: bool | None = False,
         image_root: str | Path | None = None,
     ) -> Any:
         """Compare the answers with the label column of ``data``.
@@ -187,7 +190,8 @@ class Predicts(ABC):
 
         Args:
             data: Any form of table, with the label.
-            metrics: Names of metrics; the default of the problem type where None.
+            metrics: Names of metrics, or functions of one's own (``automm_serve.metrics.own``);
+                the default of the problem type where None.
             return_pred: Return ``(scores, predictions)``.
             realtime: Taken for AutoGluon's sake; every answer here goes the quick way.
             image_root: Folder that relative picture paths start from.

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from automm_serve.answers import AnyAnswer
 from automm_serve.cells import category_key, is_gap, quote, to_number
+from automm_serve.engines import Engine
 from automm_serve.manifest import FOLDER_NAME
 from automm_serve.pictures import decode_base64, encoded, pictures_of
 from automm_serve.schema import Kind, Schema
@@ -58,12 +59,14 @@ class GraphFacts(Struct, frozen=True):
         outputs: Tensors that come out.
         file: Name of the graph's file in the version folder of ``model``, for a target that runs
             it in NAME's own process: ``model.onnx``, ``model.int8.onnx``, ``model.fp16.rtx``.
+        engine: What is known of that file, where it is an engine.
     """
 
     model: str
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     file: str = "model.onnx"
+    engine: Engine | None = None
 
     def __post_init__(self) -> None:
         """Refuse a name that could lead out of the repository."""

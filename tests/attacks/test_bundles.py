@@ -10,6 +10,7 @@ import pytest
 from automm_serve.bundle import Bundle
 from automm_serve.errors import BundleError
 from automm_serve.manifest import FORMAT, MANIFEST
+from automm_serve.triton.repository import open_served
 from automm_serve.verify import verify
 from tests.automm_serve import frozen
 
@@ -116,6 +117,15 @@ def test_code_that_is_not_ours_is_named_though_its_digest_fits(bundle):
     assert "is not the code of this release" in verify(bundle).problems[0]
 
 
+def test_code_of_another_size_is_named_too(bundle):
+    code = "model_repository/tiny/1/model.py"
+    (bundle / code).write_bytes((bundle / code).read_bytes() + b"import os\n")
+    _accept(bundle, code)
+    assert "is not the code of this release" in verify(bundle).problems[0]
+    with pytest.raises(BundleError, match=r"its model\.py is not the one"):
+        open_served(bundle, "cpu")
+
+
 def test_a_graph_with_another_signature_is_refused_when_it_is_loaded(bundle):
     model = onnx.load(bundle / ONNX)
     model.graph.input[0].name = "renamed_x0"
@@ -129,18 +139,52 @@ def test_a_graph_with_another_signature_is_refused_when_it_is_loaded(bundle):
     refused(bundle, "the graph reads")
 
 
-@pytest.mark.parametrize("location", ["../../../../outside", "/etc/passwd"])
-def test_weights_outside_the_bundle_are_not_read(bundle, location):
+@pytest.mark.parametrize(
+    ("location", "match"),
+    [
+        ("../../../../outside", "leads out of the bundle"),
+        ("/etc/passwd", "leads out of the bundle"),
+        ("a/../../../../../outside", "leads out of the bundle"),
+        ("C:\\outside", "leads out of the bundle"),
+        ("", "leads out of the bundle"),
+        ("unlisted.data", "which is no file of the bundle"),
+    ],
+)
+def test_weights_outside_the_bundle_are_refused_before_onnx_runtime_sees_the_graph(
+    bundle, location, match
+):
     (bundle.parent / "outside").write_bytes(b"\0" * 4096)
+    (bundle / ONNX).with_name("unlisted.data").write_bytes(b"\0" * 4096)
+    _move_weights(bundle, location)
+    with pytest.raises(BundleError, match=match):
+        Bundle.open(bundle)  # loads nothing
+    with pytest.raises(BundleError, match=match):
+        open_served(bundle, "cpu")
+    refused(bundle, match)
+
+
+def test_weights_beside_the_graph_are_taken_if_the_manifest_lists_them_and_no_link_is_there(bundle):
+    beside = ONNX.replace("model.onnx", "model.onnx.data")
+    (bundle / beside).write_bytes(_move_weights(bundle, "model.onnx.data"))
+    _accept(bundle, beside)
+    assert verify(bundle).ok, verify(bundle).problems
+    (bundle / beside).rename(bundle.parent / "outside")
+    (bundle / beside).symlink_to(bundle.parent / "outside")
+    refused(bundle, "symbolic link")
+
+
+def _move_weights(bundle: Path, location: str) -> bytes:
+    """Let the largest tensor lie in another file, and return its bytes."""
     model = onnx.load(bundle / ONNX)
     tensor = max(model.graph.initializer, key=lambda t: t.ByteSize())
+    content = tensor.raw_data
     tensor.ClearField("raw_data")
     tensor.data_location = onnx.TensorProto.EXTERNAL
     entry = tensor.external_data.add()
     entry.key, entry.value = "location", location
     (bundle / ONNX).write_bytes(model.SerializeToString())
     _accept(bundle, ONNX)
-    refused(bundle, "does not load the graph")
+    return bytes(content)
 
 
 def _accept(bundle: Path, name: str) -> None:

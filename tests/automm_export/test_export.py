@@ -250,9 +250,8 @@ def test_a_wrong_option_is_refused_before_any_work(tmp_path, options, match):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_weights_beyond_a_protobuf_lie_beside_the_graph_and_are_checked_too(tmp_path, monkeypatch):
-    monkeypatch.setattr("automm_export.rewrite.LARGEST_FILE", 100)
-    path = export_tiny(tmp_path / "bundle")
+def test_weights_beyond_a_protobuf_lie_beside_the_graph_and_are_checked_too(tmp_path):
+    path = export_tiny(tmp_path / "bundle", options=ExportOptions(largest_file=100))
     beside = [name for name in Bundle.open(path).manifest.files if name.endswith(".onnx.data")]
     assert len(beside) == 1
     assert verify(path).ok

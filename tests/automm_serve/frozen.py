@@ -1,4 +1,9 @@
-"""The bundle that format 1 was frozen with, and copies of it to damage."""
+"""The bundles that each format was frozen with, and copies of them to damage.
+
+Format 2 was written by ``export_tiny`` with ``precisions=("fp16", "bf16")`` and
+``default_precision="fp16"``; ``prepared.add_engine`` then added a plan of fp16 for 8.6 and an RTX
+engine of fp32 for 8.6, 8.9 and 12.0: a few bytes each, which nothing can run.
+"""
 
 import shutil
 from pathlib import Path
@@ -8,11 +13,12 @@ import msgspec
 from automm_serve.manifest import MANIFEST, Manifest, encode_manifest
 
 V1 = Path(__file__).resolve().parents[1] / "bundles" / "v1"
+V2 = V1.with_name("v2")
 
 
-def copy(folder: Path) -> Path:
+def copy(folder: Path, bundle: Path = V1) -> Path:
     """Return a copy that may be changed."""
-    return Path(shutil.copytree(V1, folder / "bundle"))
+    return Path(shutil.copytree(bundle, folder / "bundle"))
 
 
 def rewrite(bundle: Path, **changes: object) -> None:

@@ -1,11 +1,15 @@
 """The tolerances, from both sides of each."""
 
+import msgspec
 import numpy as np
 import pytest
 
-from automm_serve.agreement import compare_answers
+from automm_serve.agreement import LEAST_RELATIVE, RELATIVE, compare_answers, relative_of
 from automm_serve.answers import AnyAnswer, ClassesAnswer, EmbeddingAnswer, ValuesAnswer
+from automm_serve.bundle import Bundle
+from automm_serve.precisions import PrecisionFigures
 from automm_serve.tensors import Table
+from tests.automm_serve import frozen
 
 CLASSES = ClassesAnswer("kind", ("cat", "dog"))
 
@@ -76,3 +80,25 @@ def test_a_gap_or_another_width_on_one_side_is_no_agreement(answer, expected, fo
 def test_rows_that_fail_on_both_sides_agree():
     gaps: Table = {"kind": [None, "cat"], "probabilities": [None, np.array([0.9, 0.1])]}
     assert all(holds(CLASSES, gaps, gaps).values())
+
+
+@pytest.mark.parametrize(("off", "agree"), [(0.9e-2, True), (1.1e-2, False)])
+def test_another_precision_may_differ_by_what_was_measured_of_it(off, agree):
+    expected, found = classes("cat", 0.5, 0.5), classes("dog", 0.5 - off, 0.5 + off)
+    compared = compare_answers("onnxruntime", "predict", CLASSES, expected, found, 1e-2)
+    assert {one.column: one.holds for one in compared} == {"kind": True, "probabilities": agree}
+    far = classes("dog", 0.4, 0.6)
+    surely = classes("cat", 0.6, 0.4)
+    compared = compare_answers("onnxruntime", "predict", CLASSES, surely, far, 1e-2)
+    assert not any(one.holds for one in compared)
+
+
+@pytest.mark.parametrize(("difference", "relative"), [(3e-2, 6e-2), (1e-5, LEAST_RELATIVE)])
+def test_what_a_precision_may_differ_by_is_twice_what_was_measured(difference, relative):
+    figures = PrecisionFigures({}, {}, "accuracy", 10, 1.0, 1.0, 0.0, 0.0, 0.0, difference, "here")
+    manifest = msgspec.structs.replace(
+        Bundle.open(frozen.V1).manifest, precisions={"fp16": figures}
+    )
+    assert relative_of(manifest, "fp16") == relative
+    assert relative_of(manifest, "fp32") == RELATIVE
+    assert relative_of(manifest, "bf16") == RELATIVE  # nothing is known of it

@@ -2,7 +2,7 @@
 
 import pytest
 
-from automm_serve.agreement import compare_answers
+from automm_serve.agreement import compare_answers, relative_of
 from automm_serve.bundle import Bundle, load
 from automm_serve.errors import BundleError, ConfigError
 from automm_serve.golden import ANSWERS, ROWS, read_answers, read_rows
@@ -11,17 +11,33 @@ from automm_serve.pictures import pictures_of
 from tests.automm_serve import frozen
 
 
-def test_the_frozen_bundle_of_format_1_opens_and_answers_as_it_did():
-    bundle = Bundle.open(frozen.V1)
-    assert bundle.manifest.format == 1
-    rows = read_rows(frozen.V1 / ROWS, bundle.pipeline.schema)
-    expected = read_answers(frozen.V1 / ANSWERS).programs["predict"]
-    found = bundle.predictor().run(rows).columns
+@pytest.mark.parametrize(
+    ("path", "number", "precision"),
+    [(frozen.V1, 1, "fp32"), (frozen.V2, 2, "fp32"), (frozen.V2, 2, "fp16")],
+)
+def test_the_frozen_bundle_of_each_format_opens_and_answers_as_it_did(path, number, precision):
+    bundle = Bundle.open(path)
+    assert bundle.manifest.format == number
+    rows = read_rows(path / ROWS, bundle.pipeline.schema)
+    expected = read_answers(path / ANSWERS).programs["predict"]
+    found = bundle.predictor("cpu", precision=precision).run(rows).columns
     answer = bundle.pipeline.programs["predict"].answer
-    assert all(
-        parity.holds
-        for parity in compare_answers("onnxruntime", "predict", answer, expected, found)
-    )
+    relative = relative_of(bundle.manifest, precision)
+    compared = compare_answers("onnxruntime", "predict", answer, expected, found, relative)
+    assert all(parity.holds for parity in compared)
+
+
+def test_the_frozen_bundle_of_format_2_says_what_format_1_could_not():
+    manifest = Bundle.open(frozen.V2).manifest
+    assert manifest.default_precision == "fp16"
+    assert set(manifest.precisions) == {"fp16", "bf16"}
+    assert manifest.lengths == {"text_length": (16, 48)}
+    plan, rtx = manifest.graphs["predict"].engines
+    assert (plan.builder, plan.precision, plan.capabilities) == ("tensorrt", "fp16", ("8.6",))
+    assert rtx.profiles[0].axes["text_length"] == (16, 32, 48)
+    # Format 1 is read by the same structs, with all in fp32.
+    before = Bundle.open(frozen.V1).manifest
+    assert (before.default_precision, before.precisions, before.lengths) == ("fp32", {}, {})
 
 
 def test_golden_rows_come_back_with_pictures_gaps_and_types():

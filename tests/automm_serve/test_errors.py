@@ -11,6 +11,7 @@ LEAVES = [
     (errors.ConfigError, ValueError),
     (errors.BundleError, ValueError),
     (errors.ExportError, RuntimeError),
+    (errors.DeviceError, RuntimeError),
     (errors.ServerError, RuntimeError),
     (errors.MissingDependencyError, ImportError),
 ]

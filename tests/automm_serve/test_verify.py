@@ -25,6 +25,27 @@ def test_a_sound_bundle_is_ok_and_its_golden_answers_are_compared():
     }
 
 
+def test_each_precision_that_a_cpu_runs_is_asked_and_the_others_are_named():
+    report = verify(frozen.V2)
+    assert report.ok, report.problems
+    assert [g.precision for g in report.golden] == ["fp32"] * 3 + ["fp16"] * 3
+    assert report.not_run == ["golden rows in bf16: a CPU does not run it"]
+    worst = {g.precision: g.difference for g in report.golden if g.column == "probabilities"}
+    assert worst["fp32"] < 1e-6 < worst["fp16"]  # they are other files indeed
+
+
+def test_a_precision_is_held_to_what_it_was_measured_to_differ_by(tmp_path):
+    bundle = frozen.copy(tmp_path, frozen.V2)
+    path = bundle / "golden" / "answers.json"
+    answers = msgspec.json.decode(path.read_bytes())
+    answers["programs"]["predict"]["probabilities"][3][0] += 5e-4
+    path.write_bytes(msgspec.json.encode(answers))
+    _redigest(bundle)
+    problems = verify(bundle).problems
+    assert len(problems) == 1  # within what fp16 may differ by, and not fp32
+    assert problems[0].startswith("golden rows in fp32: program 'predict', column 'probabilities'")
+
+
 @pytest.mark.parametrize("name", FILES)
 @pytest.mark.parametrize("place", [0, 0.5, 1])
 def test_a_flipped_byte_in_any_file_is_named(tmp_path, name, place):

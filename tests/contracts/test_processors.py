@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from automm_serve.processors import (
     AnyProcessor,
@@ -21,6 +21,7 @@ from automm_serve.processors import (
     TextProcessor,
 )
 from automm_serve.processors.image import ImageColumn
+from automm_serve.processors.text import Wording
 from automm_serve.tensors import Axis, Tensors, TensorSpec, count_rows, take_rows
 from tests.automm_serve.samples import SCALARS, png, same, word_tokenizer
 
@@ -42,12 +43,17 @@ CELLS: dict[str, list[object]] = {
     "height": [None, 1.5, 3, 4, 5],
     "colour": ["red", None, "blue", "unheard", "red"],
 }
+WORDED = structs.replace(
+    TextProcessor.fit("text", ["height", "colour"], word_tokenizer().to_str(), 50),
+    wordings=(Wording("height", "number"), Wording("colour", "category", "list")),
+)
 PHOTOS: dict[str, list[object]] = {
     "front": [png(0), None, [png(1), png(2)], png(3), None],
     "back": [None, png(4), None, png(5), png(6)],
 }
 SAMPLES = [
     Sample(TextProcessor.fit("text", list(TEXTS), word_tokenizer().to_str(), 50), TEXTS, "\udc80"),
+    Sample(WORDED, CELLS, float("inf")),
     Sample(TabularProcessor.fit("table", CELLS, ["age", "height"], ["colour"]), CELLS, ["x"]),
     Sample(TabularProcessor.fit("table", CELLS, [], ["colour"]), CELLS, ["x"]),
     Sample(

@@ -66,7 +66,7 @@ def full_server(parts, tmp_path, monkeypatch):
 OPTIONS = ServerOptions(exit_timeout_s=2)
 
 STAND_IN = """
-import time
+import json, time
 from pathlib import Path
 import onnxruntime, triton_python_backend_utils as pb_utils
 
@@ -74,7 +74,8 @@ HOLD = Path("HOLD_PATH")  # while it is there, large batches wait; no golden req
 
 class TritonPythonModel:
     def initialize(self, args):
-        path = Path(args["model_repository"]) / args["model_version"] / "model.onnx"
+        file = json.loads(args["model_config"])["default_model_filename"]
+        path = Path(args["model_repository"]) / args["model_version"] / file
         self.live = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
 
     def execute(self, requests):

@@ -26,6 +26,7 @@ from automm_serve.triton.client import Client
 from automm_serve.triton.launch import TritonServer
 from automm_serve.wire import encode_row
 from tests.automm_export.tiny import rows
+from tests.picture_forms import combinations, make_table, write_pictures
 
 pytestmark = pytest.mark.triton
 SCHEMES = pytest.mark.parametrize("scheme", ["grpc", "http"])
@@ -78,6 +79,16 @@ def test_the_client_for_asyncio_answers_the_same(server, local, table, scheme):
         probabilities, local.predict_proba(table, return_errors=True)[0], atol=1e-5
     )
     np.testing.assert_allclose(features, local.extract_embedding(rows(3)), atol=1e-5)
+
+
+def test_every_form_of_table_and_picture_is_answered_alike(server, local, tmp_path):
+    write_pictures(tmp_path)
+    expected = local.predict_proba(make_table(tmp_path, "columns", "bytes"))
+    with Client(server.url()) as client:
+        for table, form in combinations():
+            made = make_table(tmp_path, table, form)
+            found = client.predict_proba(made, image_root=tmp_path, as_pandas=False)
+            np.testing.assert_allclose(found, expected, atol=1e-5, err_msg=f"{table}, {form}")
 
 
 def test_absent_columns_are_named_once_and_failed_rows_are_counted(server, table):

@@ -12,6 +12,7 @@ import pytest
 from click.testing import CliRunner
 
 from automm.cli.main import main
+from automm_export.export import ExportOptions
 from automm_serve.triton.client import Client
 from tests.automm_export.tiny import export_tiny, rows
 
@@ -32,6 +33,7 @@ def test_serve_prints_the_addresses_and_stops_in_order(parts, bundles, tmp_path,
     facts = json.loads(process.stdout.readline())
     with Client(facts["http"]) as client:
         assert client.target == facts["target"] == "cpu"
+        assert facts["precision"] == "fp32"
         assert len(client.predict(rows(3))) == 3
     process.send_signal(number)
     assert process.wait(30) == 0
@@ -41,8 +43,6 @@ def test_serve_prints_the_addresses_and_stops_in_order(parts, bundles, tmp_path,
 
 
 def test_a_bundle_that_was_exported_anew_is_taken_by_sighup(parts, tmp_path):
-    from automm_export.export import ExportOptions
-
     bundle = export_tiny(tmp_path / "bundle")
     process = start(bundle, tmp_path / "stderr")
     assert process.stdout is not None
@@ -69,6 +69,14 @@ def test_what_cannot_be_served_is_one_message_and_exit_code_1(parts, tmp_path):
     assert found.exit_code == 1
     assert "there is no bundle.json, so this is no bundle" in found.stderr
     assert "Traceback" not in found.stderr
+
+
+def test_an_engine_that_was_not_built_is_told_with_the_command_before_anything_starts(tmp_path):
+    bundle = export_tiny(tmp_path / "bundle", options=ExportOptions(targets=("cpu", "gpu_trt")))
+    found = CliRunner().invoke(main, ["serve", str(bundle), "--target", "gpu_trt", *FREE])
+    assert found.exit_code == 1
+    assert "has no engine of tensorrt in fp32" in found.stderr
+    assert found.stderr.endswith(f"    automm compile {bundle}\n")
 
 
 def test_where_says_which_server_would_be_started(parts):

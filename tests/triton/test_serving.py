@@ -70,7 +70,8 @@ def test_a_port_in_use_is_named_with_its_option(parts, bundles, option):
 
 def test_a_server_that_dies_at_start_is_explained_in_one_line(parts, copied, tmp_path):
     graph = next(copied.glob(f"{REPOSITORY}/tiny__*/1/model.onnx"))
-    graph.write_bytes(bytes(100) + graph.read_bytes()[100:])
+    # A sound file, of an operator that there is not: only ONNX Runtime finds that.
+    graph.write_bytes(graph.read_bytes().replace(b"Softmax", b"Softmux"))
     options = msgspec.structs.replace(OPTIONS, log_file=tmp_path / "triton.log")
     with pytest.raises(ServerError) as caught:
         TritonServer(copied, options)
@@ -95,7 +96,7 @@ def test_a_server_that_starts_too_slowly_is_stopped(parts, bundles):
 
 def test_a_model_of_a_stranger_is_not_run(parts, copied):
     (public(copied) / "1" / "model.py").write_text("import os\n")
-    with pytest.raises(BundleError, match=r"its model\.py is not the one line"):
+    with pytest.raises(BundleError, match=r"its model\.py is not the one that"):
         TritonServer(copied, OPTIONS)
 
 
@@ -265,7 +266,8 @@ def test_a_graph_stays_until_the_last_request_that_calls_it_is_answered(full_ser
 
 def test_a_bundle_that_fails_does_not_take_the_place_of_the_one_that_serves(parts, bundles, copied):
     graph = next(copied.glob(f"{REPOSITORY}/tiny__*/1/model.onnx"))
-    graph.write_bytes(bytes(100) + graph.read_bytes()[100:])
+    # Only ONNX Runtime finds that there is no such operator.
+    graph.write_bytes(graph.read_bytes().replace(b"Softmax", b"Softmux"))
     with TritonServer(bundles[1], OPTIONS) as server, Client(server.url()) as client:
         table = read_rows(bundles[1] / ROWS, client.facts.schema)
         expected = client.predict_proba(table)

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import msgspec
 
-from automm.config.schema import Config, EncoderOptions
+from automm.config.models import TabularOptions, family_of
+from automm.config.schema import Config, DataConfig, EncoderOptions
 from automm_serve.errors import ConfigError, unknown_name
 from automm_serve.optional import require
 from automm_serve.processors import AnyProcessor
@@ -26,7 +27,11 @@ if TYPE_CHECKING:  # torch is named here, and imported only with an encoder
 ENCODERS = {
     "timm_image": "automm.models.encoders.timm_image",
     "hf_text": "automm.models.encoders.hf_text",
+    "clip_image": "automm.models.encoders.clip_image",
+    "clip_text": "automm.models.encoders.clip_text",
     "ft_transformer": "automm.models.encoders.ft_transformer",
+    "numerical_mlp": "automm.models.encoders.numerical_mlp",
+    "categorical_mlp": "automm.models.encoders.categorical_mlp",
 }
 """Name -> module. Not imported here, so that one modality does not load another's packages."""
 
@@ -52,30 +57,59 @@ class EncoderModule(Protocol):
 
 
 def find_encoder(name: str) -> EncoderModule:
-    """Import an encoder by name.
+    """Import an encoder by name, which may have a suffix: ``hf_text_a`` is an ``hf_text``.
 
     Raises:
         ConfigError: The name is neither in ``ENCODERS`` nor an entry point.
         MissingDependencyError: A package that the encoder needs is not installed.
     """
-    module = ENCODERS.get(name)
-    if module is None:
+    family = family_of(name, ENCODERS)
+    if family is not None:
+        module = ENCODERS[family]
+    else:
         others = {point.name: point.value for point in entry_points(group="automm.encoders")}
-        module = others.get(name)
-        if module is None:
+        family = family_of(name, others)
+        if family is None:
             raise unknown_name("encoder", name, sorted(ENCODERS | others))
+        module = others[family]
     return cast(EncoderModule, require(module, purpose=f"encoder {name!r}"))
 
 
 def options_of(config: Config, name: str) -> EncoderOptions:
-    """Return the settings of an encoder, those of a stranger's out of ``model.other``."""
-    own = getattr(config.model, name, None)
-    if isinstance(own, EncoderOptions):
-        return own
-    given = config.model.other.get(name, {})
+    """Return the settings of an encoder: its family's, with those of its own suffix on top.
+
+    Those of a stranger's encoder and of suffixes stand in ``model.other``.
+
+    Raises:
+        ConfigError: They do not fit.
+    """
+    other = config.model.other
+    family = family_of(name, ENCODERS)
+    if family is not None:
+        common = getattr(config.model, family)
+        given, kind = msgspec.to_builtins(common), type(common)
+    else:
+        family = family_of(name, [key for key in other if key != name])
+        given, kind = dict(other.get(family or name, {})), find_encoder(name).OPTIONS
+    given |= other.get(name, {})
     try:
-        return msgspec.convert(given, find_encoder(name).OPTIONS, strict=False)
+        options = msgspec.convert(given, kind, strict=False)
     except msgspec.ValidationError as error:
         raise ConfigError(
             where=f"hyperparameter 'model.other.{name}'", what=str(error), mend="Mend its value"
         ) from error
+    return _filled(options, config.data)
+
+
+def _filled(options: EncoderOptions, data: DataConfig) -> EncoderOptions:
+    """Settings of table columns that are left open are those of the section ``data``."""
+    if not isinstance(options, TabularOptions):
+        return options
+    said = {
+        "minimum_cat_count": data.categorical.minimum_cat_count,
+        "maximum_num_cat": data.categorical.maximum_num_cat,
+        "scaler_with_mean": data.numerical.scaler_with_mean,
+        "scaler_with_std": data.numerical.scaler_with_std,
+    }
+    left = {name: value for name, value in said.items() if getattr(options, name) is None}
+    return msgspec.structs.replace(options, **left)

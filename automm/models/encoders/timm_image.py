@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from automm.config.schema import TimmImageOptions
-from automm.models.encoders.base import Encoder
 from automm.models.encoders.checkpoints import find_local, unreachable
 from automm.models.encoders.lite0 import rename
+from automm.models.encoders.pictures import PictureEncoder
 from automm.models.encoders.torchvision_stub import declare_missing_operators
 from automm_serve.errors import ConfigError, near_name
 from automm_serve.processors.image import ImageProcessor
@@ -77,32 +77,31 @@ def build(processor: ImageProcessor, options: TimmImageOptions) -> TimmImage:
     if options.pretrained and source.weights is not None:
         state = torch.load(source.weights, map_location="cpu", weights_only=True)
         model.load_state_dict(rename(state))
-    return TimmImage(processor, model, freeze_norms=options.freeze_batch_norm)
+    encoder = TimmImage(processor, model, freeze_norms=options.freeze_batch_norm)
+    encoder.mixes_pictures = options.mix_choice == "all_images"
+    return encoder
 
 
-class TimmImage(Encoder):
-    """Normalise, encode each picture, average a column's, join the columns."""
-
-    mean: Tensor
-    deviation: Tensor
+class TimmImage(PictureEncoder):
+    """A backbone of timm over every picture."""
 
     def __init__(self, processor: ImageProcessor, model: nn.Module, *, freeze_norms: bool) -> None:
-        super().__init__()
-        self.prefix = processor.name
-        self.counts = [column.images for column in processor.pictures]
+        settings: dict[str, Any] = dict(model.pretrained_cfg)  # type: ignore[arg-type]  # timm's
+        mean, deviation = settings.get("mean", (0.5,) * 3), settings.get("std", (0.5,) * 3)
+        super().__init__(processor, mean, deviation)
         self.freeze_norms = freeze_norms
         self.model = model
-        settings: dict[str, Any] = dict(model.pretrained_cfg)  # type: ignore[arg-type]  # timm's
-        # In units of a byte, so that the graph needs no division by 255.
-        channels = (1, 3, 1, 1)
-        mean = torch.tensor(settings.get("mean", (0.5,) * 3)).reshape(channels) * 255
-        deviation = torch.tensor(settings.get("std", (0.5,) * 3)).reshape(channels) * 255
-        self.register_buffer("mean", mean)
-        self.register_buffer("deviation", deviation)
         self.width = _measure_width(model, processor.height, processor.width)
         self.out_dim = self.width * len(self.counts)
         self.blocks = _blocks(model)
         self.backbone = _describe(model, settings)
+
+    def freeze(self, count: int) -> None:
+        """Stop training the first blocks; class token and positions belong to the first."""
+        super().freeze(count)
+        if count:
+            for parameter in self.model.parameters(recurse=False):
+                parameter.requires_grad_(False)
 
     def train(self, mode: bool = True) -> Self:
         """Set the mode; batch norms keep to the checkpoint's statistics where that is asked."""
@@ -113,24 +112,10 @@ class TimmImage(Encoder):
                     module.eval()
         return self
 
-    def forward(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Map pixels uint8 and flags to ``features`` float32 (batch, columns * width).
-
-        A column without a picture in a row has features of zero there, whatever its pixels.
-        """
-        valid = tensors[f"{self.prefix}_valid"].unsqueeze(-1)
-        pixels = tensors[f"{self.prefix}_pixels"].float()  # first: TensorRT permutes no uint8
-        pictures = (pixels.flatten(0, 1).permute(0, 3, 1, 2) - self.mean) / self.deviation
-        encoded = self.model(pictures).unflatten(0, (-1, sum(self.counts))) * valid
-        columns = [
-            part.sum(dim=1) / flags.sum(dim=1).clamp(min=1)
-            for part, flags in zip(
-                torch.split(encoded, self.counts, dim=1),
-                torch.split(valid, self.counts, dim=1),
-                strict=True,
-            )
-        ]
-        return {"features": torch.cat(columns, dim=1)}
+    def encode(self, pictures: Tensor) -> Tensor:
+        """Map normalised pictures float32 (n, 3, height, width) to (n, ``width``)."""
+        encoded: Tensor = self.model(pictures)
+        return encoded
 
 
 def _source(name: str) -> Source:

@@ -7,38 +7,26 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from automm.config.schema import Config, FusionMLPOptions
+from automm.config.schema import FusionMLPOptions
+from automm.models.fusion.adapters import build_adapters, common_width
+from automm.models.mlp import mlp_layers
 
 
-def build(widths: Sequence[int], config: Config) -> FusionMLP:
+def build(widths: Sequence[int], options: FusionMLPOptions) -> FusionMLP:
     """Build the fusion for features of these widths."""
-    return FusionMLP(widths, config.model.fusion_mlp)
+    return FusionMLP(widths, options)
 
 
 class FusionMLP(nn.Module):
-    """Adapters, then Linear -> LayerNorm -> LeakyReLU -> Dropout for each hidden size."""
+    """Adapters, then Linear -> norm -> activation -> Dropout for each hidden size."""
 
     def __init__(self, widths: Sequence[int], options: FusionMLPOptions) -> None:
         super().__init__()
-        wanted = options.adapt_in_features
-        common = wanted if isinstance(wanted, int) else {"max": max, "min": min}[wanted](widths)
-        self.adapters = nn.ModuleList(
-            # The towers' features differ in scale by orders; a tower must not win by its units.
-            nn.Sequential(nn.LayerNorm(width), nn.Linear(width, common))
-            for width in widths
-        )
-        layers: list[nn.Module] = []
-        size = common * len(widths)
-        for hidden in options.hidden_sizes:
-            layers += [
-                nn.Linear(size, hidden),
-                nn.LayerNorm(hidden),
-                nn.LeakyReLU(),
-                nn.Dropout(options.dropout),
-            ]
-            size = hidden
-        self.layers = nn.Sequential(*layers)
-        self.out_dim = size
+        common = common_width(widths, options)
+        joined = common * len(widths)
+        self.adapters = build_adapters(widths, common)
+        self.layers = mlp_layers(joined, options.hidden_sizes, options)
+        self.out_dim = options.hidden_sizes[-1] if options.hidden_sizes else joined
 
     def forward(self, features: list[Tensor]) -> Tensor:
         """Join features (batch, width) of each encoder to (batch, out_dim)."""

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeAlias
 
 from msgspec import Struct
 
+BuilderChoice: TypeAlias = Literal["auto", "tensorrt", "tensorrt_rtx"]
+
+BUILDERS: tuple[BuilderChoice, ...] = ("auto", "tensorrt", "tensorrt_rtx")
+
 CAPABILITIES = ("8.6", "8.9", "12.0")
 """Built for ahead of time where none is named: RTX cards of the 30, 40 and 50 series."""
+
+BEST_BATCH = 8
+"""Rows that an engine is tuned for where nothing is said, or as many as it takes."""
 
 
 class EngineOptions(Struct, frozen=True, kw_only=True):
@@ -20,7 +27,8 @@ class EngineOptions(Struct, frozen=True, kw_only=True):
             the GPU of this machine alone.
         precisions: To build; those of the bundle that engines know where empty.
         min_batch: Fewest rows of one run.
-        opt_batch: Rows that the engine is tuned for.
+        opt_batch: Rows that the engine is tuned for; ``BEST_BATCH``, or ``max_batch`` where that
+            is less, where None.
         max_batch: Most rows of one run.
         max_length: Most tokens of a text; the pipeline's limit where None.
         profiles: Optimisation profiles; texts of like length share one, two at most.
@@ -30,14 +38,19 @@ class EngineOptions(Struct, frozen=True, kw_only=True):
             version is refused.
     """
 
-    builder: Literal["auto", "tensorrt", "tensorrt_rtx"] = "auto"
+    builder: BuilderChoice = "auto"
     capabilities: tuple[str, ...] = CAPABILITIES
     precisions: tuple[str, ...] = ()
     min_batch: int = 1
-    opt_batch: int = 8
+    opt_batch: int | None = None
     max_batch: int = 32
     max_length: int | None = None
     profiles: int = 1
     workspace_mb: int | None = None
     timing_cache: Path | None = None
     target: str = ""
+
+    @property
+    def best_batch(self) -> int:
+        """Rows that the engine is tuned for."""
+        return min(BEST_BATCH, self.max_batch) if self.opt_batch is None else self.opt_batch

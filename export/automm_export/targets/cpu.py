@@ -3,5 +3,6 @@
 from __future__ import annotations
 
 from automm_export.targets.target import Target
+from automm_serve.precisions import CPU_FILES
 
-TARGET = Target(name="cpu", in_process=True)
+TARGET = Target(name="cpu", files=CPU_FILES, in_process=True)

@@ -62,6 +62,17 @@ class ClassesAnswer(Struct, frozen=True, dict=True, tag="classes", forbid_unknow
             return cls(label, tuple(sorted(found.values(), key=float)))
         return cls(label, tuple(found[key] for key in sorted(found)))
 
+    def with_last(self, name: ClassName) -> Self:
+        """Return the answer with one class at the end of the order: of two, the positive one.
+
+        Raises:
+            ValueError: It is not one of the classes.
+        """
+        if category_key(name) not in self._codes:
+            raise ValueError(f"{name!r} is not one of the classes")
+        last = self.classes[self._codes[category_key(name)]]
+        return type(self)(self.label, (*(one for one in self.classes if one is not last), last))
+
     @property
     def reads(self) -> tuple[str, ...]:
         """Names of the tensors that ``decode`` reads."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Self
+from typing import Literal, Self, TypeAlias
 
 import numpy as np
 from msgspec import Struct
@@ -12,14 +12,18 @@ from automm_serve.errors import DataError
 from automm_serve.schema import Column
 from automm_serve.tensors import CellError, Table, Tensors
 
+Scaling: TypeAlias = Literal["standardscaler", "minmaxscaler"]
+
 
 class ValuesAnswer(Struct, frozen=True, tag="values", forbid_unknown_fields=True):
     """One number a row.
 
     Attributes:
         label: The column that was learned.
-        mean: Of the label over the training rows, in its unit.
-        deviation: Population deviation of the label (``ddof=0``), as float32.
+        mean: What a target of 0 stands for, in the unit of the label: its mean over the training
+            rows, unless it was scaled otherwise.
+        deviation: What a target of 1 is above that, as float32: the population deviation of the
+            label (``ddof=0``), unless it was scaled otherwise.
     """
 
     label: str
@@ -32,8 +36,14 @@ class ValuesAnswer(Struct, frozen=True, tag="values", forbid_unknown_fields=True
             raise ValueError(f"the deviation of {self.label!r} is not a positive number")
 
     @classmethod
-    def fit(cls, label: str, table: Table) -> Self:
-        """Measure mean and deviation of the label.
+    def fit(cls, label: str, table: Table, scaling: Scaling | None = "standardscaler") -> Self:
+        """Measure mean and deviation of the label, or what another scaling needs.
+
+        Args:
+            label: The column.
+            table: The training rows.
+            scaling: ``minmaxscaler``: the least number is a target of 0, the greatest of 1; None:
+                the numbers are the targets.
 
         Raises:
             DataError: It is constant, or holds no number.
@@ -47,6 +57,11 @@ class ValuesAnswer(Struct, frozen=True, tag="values", forbid_unknown_fields=True
                 what=f"its only value is {values[0]:g}" if len(values) else "it holds no number",
                 mend="Pass rows whose label differs from row to row",
             )
+        if scaling is None:
+            return cls(label, 0.0, 1.0)
+        if scaling == "minmaxscaler":
+            least, greatest = float(values.min()), float(values.max())
+            return cls(label, least, float(np.float32(greatest - least)))
         return cls(label, float(values.mean(dtype=np.float64)), deviation)
 
     @property
@@ -64,7 +79,7 @@ class ValuesAnswer(Struct, frozen=True, tag="values", forbid_unknown_fields=True
         return {self.label: tensors["values"][:, 0].tolist()}
 
     def encode(self, table: Table, tensors: Tensors) -> tuple[Tensors, list[CellError]]:
-        """Return ``targets`` float32 (rows,), standardised; NaN where the label is no number."""
+        """Return ``targets`` float32 (rows,), scaled; NaN where the label is no number."""
         cells = table[self.label]
         values, bad = as_floats(cells)
         errors = [

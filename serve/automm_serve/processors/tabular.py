@@ -48,18 +48,29 @@ class Category(Struct, frozen=True, forbid_unknown_fields=True):
     known: tuple[str, ...]
 
 
-class TabularProcessor(Struct, frozen=True, dict=True, tag="tabular", forbid_unknown_fields=True):
+class TabularProcessor(
+    Struct,
+    frozen=True,
+    dict=True,
+    tag="tabular",
+    forbid_unknown_fields=True,
+    omit_defaults=True,
+):
     """Reads columns of numbers and columns of categories.
 
     Attributes:
         name: Begins the names of the tensors.
         numbers: In the order of ``{name}_numbers``.
         categories: In the order of ``{name}_categories``.
+        scaler_with_mean: The graph subtracts the means.
+        scaler_with_std: The graph divides by the deviations.
     """
 
     name: str
     numbers: tuple[Number, ...] = ()
     categories: tuple[Category, ...] = ()
+    scaler_with_mean: bool = True
+    scaler_with_std: bool = True
 
     @classmethod
     def fit(
@@ -71,6 +82,8 @@ class TabularProcessor(Struct, frozen=True, dict=True, tag="tabular", forbid_unk
         *,
         minimum_cat_count: int = 2,
         maximum_num_cat: int = 1000,
+        scaler_with_mean: bool = True,
+        scaler_with_std: bool = True,
     ) -> Self:
         """Measure means, deviations and categories; a cell that cannot be read counts as a gap.
 
@@ -82,6 +95,8 @@ class TabularProcessor(Struct, frozen=True, dict=True, tag="tabular", forbid_unk
             minimum_cat_count: A category in fewer rows counts as unseen, so that the embedding
                 of what was never seen is trained too.
             maximum_num_cat: Of a column with more categories, the most frequent are known.
+            scaler_with_mean: Whether the graph subtracts the means.
+            scaler_with_std: Whether the graph divides by the deviations.
         """
         return cls(
             name,
@@ -90,6 +105,8 @@ class TabularProcessor(Struct, frozen=True, dict=True, tag="tabular", forbid_unk
                 _collect(column, table[column], minimum_cat_count, maximum_num_cat)
                 for column in categories
             ),
+            scaler_with_mean,
+            scaler_with_std,
         )
 
     @property

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property
-from typing import Self
+from typing import Literal, Self
 
 import msgspec
 import numpy as np
@@ -17,7 +17,7 @@ from msgspec import Struct
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
-from automm_serve.cells import category_key, is_gap, quote
+from automm_serve.cells import as_floats, category_key, is_gap, quote
 from automm_serve.errors import BundleError
 from automm_serve.tensors import BATCH, Axis, CellError, Table, Tensors, TensorSpec
 
@@ -25,7 +25,35 @@ SHORTEST = 16
 """Smallest padded length; the others are its doubles, up to the limit."""
 
 
-class TextProcessor(Struct, frozen=True, dict=True, tag="text", forbid_unknown_fields=True):
+class Wording(Struct, frozen=True, forbid_unknown_fields=True):
+    """How the cells of a column that holds no text are put into words; a gap is the empty text.
+
+    Attributes:
+        column: Its name.
+        kind: ``number``: with three decimals; ``category``: by its key.
+        template: ``direct``: that alone; ``list``: ``column: it``; ``text``: ``column is it``;
+            ``latex``: ``it &``, as a cell of a table.
+    """
+
+    column: str
+    kind: Literal["number", "category"]
+    template: Literal["direct", "list", "text", "latex"] = "direct"
+
+    def say(self, value: str) -> str:
+        """Return the text of a cell with this value."""
+        match self.template:
+            case "list":
+                return f"{self.column}: {value}"
+            case "text":
+                return f"{self.column} is {value}"
+            case "latex":
+                return f"{value} & "
+        return value
+
+
+class TextProcessor(
+    Struct, frozen=True, dict=True, tag="text", forbid_unknown_fields=True, omit_defaults=True
+):
     """Reads columns of text.
 
     Attributes:
@@ -37,6 +65,7 @@ class TextProcessor(Struct, frozen=True, dict=True, tag="text", forbid_unknown_f
         end: Ids after the last field.
         pad: Id that fills a row up; its mask is 0.
         tokenizer: The ``tokenizer.json`` of the `tokenizers` library.
+        wordings: Of those columns that hold numbers or categories.
     """
 
     name: str
@@ -47,9 +76,13 @@ class TextProcessor(Struct, frozen=True, dict=True, tag="text", forbid_unknown_f
     end: tuple[int, ...]
     pad: int
     tokenizer: msgspec.Raw
+    wordings: tuple[Wording, ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse what ``fit`` cannot have made; msgspec reports it with its place."""
+        for wording in self.wordings:
+            if wording.column not in self.columns:
+                raise ValueError(f"{wording.column!r} has a wording, and is not read")
         if self._room < 1:
             raise ValueError(f"a limit of {self.limit} tokens leaves no room for {self.columns}")
 
@@ -127,14 +160,8 @@ class TextProcessor(Struct, frozen=True, dict=True, tag="text", forbid_unknown_f
     def _tokenise(
         self, column: str, cells: Sequence[object], errors: list[CellError]
     ) -> list[list[int]]:
-        texts = [""] * len(cells)
-        for row, cell in enumerate(cells):
-            if is_gap(cell):
-                continue
-            try:
-                texts[row] = category_key(cell)  # one spelling, so that a CSV file reads alike
-            except ValueError:
-                errors.append(CellError(row, column, f"{quote(cell)} is not UTF-8 text"))
+        wording = next((found for found in self.wordings if found.column == column), None)
+        texts = _read(column, cells, errors) if wording is None else _word(wording, cells, errors)
         # A character is a token at most, and the longest word is a few: beyond that only the time
         # of a hostile text is spent.
         texts = [text[: 64 * self.limit] for text in texts]
@@ -175,6 +202,29 @@ class TextProcessor(Struct, frozen=True, dict=True, tag="text", forbid_unknown_f
                 what=f"its tokenizer is damaged: {error}",
                 mend="Copy the folder anew from where it was made, or make it again",
             ) from error
+
+
+def _read(column: str, cells: Sequence[object], errors: list[CellError]) -> list[str]:
+    texts = [""] * len(cells)
+    for row, cell in enumerate(cells):
+        if is_gap(cell):
+            continue
+        try:
+            texts[row] = category_key(cell)  # one spelling, so that a CSV file reads alike
+        except ValueError:
+            errors.append(CellError(row, column, f"{quote(cell)} is not UTF-8 text"))
+    return texts
+
+
+def _word(wording: Wording, cells: Sequence[object], errors: list[CellError]) -> list[str]:
+    if wording.kind == "category":
+        texts = _read(wording.column, cells, errors)
+        return [wording.say(text) if text else "" for text in texts]
+    values, bad = as_floats(cells)
+    errors += [
+        CellError(row, wording.column, f"{quote(cells[row])} is not a finite number") for row in bad
+    ]
+    return ["" if np.isnan(value) else wording.say(f"{value:.3f}") for value in values]
 
 
 def _template(tokenizer: Tokenizer) -> tuple[tuple[int, ...], tuple[int, ...]]:

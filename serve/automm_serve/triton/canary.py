@@ -13,13 +13,14 @@ import msgspec
 import numpy as np
 from msgspec import Struct
 
-from automm_serve.agreement import compare_answers
+from automm_serve.agreement import RELATIVE, compare_answers, relative_of
 from automm_serve.answers import AnyAnswer
 from automm_serve.errors import ServerError
 from automm_serve.golden import read_answers
 from automm_serve.pipeline import load_pipeline
+from automm_serve.precisions import CPU_FILES, GPU_FILES
 from automm_serve.tensors import Table
-from automm_serve.triton import ROW_ERROR
+from automm_serve.triton import GPU, ROW_ERROR
 from automm_serve.triton.control import Control
 from automm_serve.triton.repository import ServedBundle
 
@@ -33,12 +34,14 @@ class Canary(Struct, frozen=True):
         expected: Program -> the columns that the exporter's predictor gave; empty where the
             bundle holds no golden rows. Then a row of gaps is asked, which must have an answer.
         max_batch: Most rows of one request.
+        relative: What the answers may differ by, of their scale.
     """
 
     rows: list[bytes]
     answers: Mapping[str, AnyAnswer]
     expected: Mapping[str, Table]
     max_batch: int
+    relative: float = RELATIVE
 
 
 def read_canary(bundle: ServedBundle) -> Canary:
@@ -50,28 +53,38 @@ def read_canary(bundle: ServedBundle) -> Canary:
     manifest = bundle.manifest
     pipeline = load_pipeline(bundle.path / manifest.pipeline)
     answers = {name: program.answer for name, program in pipeline.programs.items()}
+    files = GPU_FILES if bundle.target in GPU else CPU_FILES
+    most, relative = bundle.max_batch, relative_of(manifest, files[bundle.precision])
     if manifest.golden is None or not manifest.golden.count:
         gaps = dict.fromkeys(column.name for column in pipeline.schema.columns)
-        return Canary([msgspec.json.encode(gaps)], answers, {}, manifest.max_batch)
+        return Canary([msgspec.json.encode(gaps)], answers, {}, most, relative)
     rows = (bundle.path / manifest.golden.rows).read_bytes().splitlines()
     expected = read_answers(bundle.path / manifest.golden.answers).programs
-    return Canary(rows, answers, expected, manifest.max_batch)
+    return Canary(rows, answers, expected, most, relative)
 
 
 def check_target(control: Control, bundle: ServedBundle) -> None:
-    """Compare the target that was loaded with the one that was asked for.
+    """Compare target and precision that were loaded with those that were asked for.
 
     Raises:
         ServerError: They differ.
     """
-    found = control.target_of(bundle.name)
-    if found != bundle.target:
-        raise ServerError(
-            where=f"model {bundle.name!r}",
-            what=f"the server loaded the target {found!r} where {bundle.target!r} was asked for",
-            mend="Pass --model-config-name with a target of the bundle, or start it with",
-            command=f"automm serve {bundle.path} --target {bundle.target}",
-        )
+    pairs = zip(
+        ("target", "precision"),
+        control.target_of(bundle.name),
+        (bundle.target, bundle.precision),
+        strict=True,
+    )
+    for noun, found, wanted in pairs:
+        if found != wanted:
+            raise ServerError(
+                where=f"model {bundle.name!r}",
+                what=f"the server loaded the {noun} {found!r} where {wanted!r} was asked for",
+                mend="Pass --model-config-name with a configuration of the bundle, or start it "
+                "with",
+                command=f"automm serve {bundle.path} --target {bundle.target} "
+                f"--precision {bundle.precision}",
+            )
 
 
 def ask_canary(
@@ -103,7 +116,16 @@ def ask_canary(
         if expected is None:
             _refuse_gaps(name, found)
         else:
-            _compare(name, program, answer, {c: expected[c][: len(rows)] for c in found}, found)
+            asked = {column: expected[column][: len(rows)] for column in found}
+            _check_counts(name, program, asked, found)
+            for parity in compare_answers("triton", program, answer, asked, found, canary.relative):
+                if not parity.holds:
+                    raise _wrong(
+                        name,
+                        f"program {program!r}, column {parity.column!r}: the golden answers "
+                        f"differ by {parity.difference:.3g}, at most {parity.tolerance:.3g} is "
+                        "allowed",
+                    )
 
 
 def _cells(
@@ -129,18 +151,11 @@ def _refuse_gaps(name: str, found: Table) -> None:
             raise _wrong(name, f"a row of gaps has no answer in {column!r}")
 
 
-def _compare(name: str, program: str, answer: AnyAnswer, expected: Table, found: Table) -> None:
+def _check_counts(name: str, program: str, expected: Table, found: Table) -> None:
     for column, cells in found.items():
         if len(cells) != len(expected[column]):
             what = f"{len(cells)} of {len(expected[column])} golden rows came back"
             raise _wrong(name, f"program {program!r}, column {column!r}: {what}")
-    for compared in compare_answers("triton", program, answer, expected, found):
-        if not compared.holds:
-            raise _wrong(
-                name,
-                f"program {program!r}, column {compared.column!r}: the golden answers differ by "
-                f"{compared.difference:.3g}, at most {compared.tolerance:.3g} is allowed",
-            )
 
 
 def _wrong(name: str, what: str) -> ServerError:

@@ -12,6 +12,8 @@ from urllib.error import HTTPError
 from urllib.request import ProxyHandler, Request, build_opener
 
 from automm_serve.errors import ServerError
+from automm_serve.precisions import FP32
+from automm_serve.triton import PRECISION, TARGET
 
 ADMIN_HEADER = "x-automm-admin"
 """Header without which the server refuses to load and unload models."""
@@ -56,10 +58,13 @@ class Control:
             return False
         return True
 
-    def target_of(self, name: str) -> str:
-        """Return the target whose configuration the model was loaded with."""
+    def target_of(self, name: str) -> tuple[str, str]:
+        """Return the target and the precision whose configuration the model was loaded with."""
         parameters = self.ask(f"models/{name}/config").get("parameters", {})
-        return str(parameters.get("automm_target", {}).get("string_value", ""))
+        target, precision = (
+            str(parameters.get(key, {}).get("string_value", "")) for key in (TARGET, PRECISION)
+        )
+        return target, precision or FP32  # bundles of format 1 do not say it
 
     def load(self, name: str, timeout_s: float) -> None:
         """Load a model, or take its files anew; what it replaces goes on until this is up."""

@@ -13,6 +13,7 @@ from typing import Self
 from msgspec import Struct
 
 from automm_serve.errors import ServerError
+from automm_serve.triton import GPU
 from automm_serve.triton.canary import Canary, ask_canary, check_target, read_canary
 from automm_serve.triton.control import ADMIN_HEADER, Control
 from automm_serve.triton.locate import locate
@@ -37,6 +38,7 @@ class ServerOptions(Struct, frozen=True, kw_only=True):
 
     Attributes:
         target: One that the bundle was exported for.
+        precision: In which the graphs run; what the target runs by itself where empty.
         name: Of the model, where the caller insists on one.
         server: Path of a tritonserver or an environment; found by itself where None.
         host: Address of all three ports.
@@ -50,6 +52,7 @@ class ServerOptions(Struct, frozen=True, kw_only=True):
     """
 
     target: str = "cpu"
+    precision: str = ""
     name: str = ""
     server: str | None = None
     host: str = "127.0.0.1"
@@ -85,10 +88,11 @@ class TritonServer:
 
     def __init__(self, bundle: str | Path, options: ServerOptions | None = None) -> None:
         self.options = options or ServerOptions()
-        self.bundle = open_served(Path(bundle), self.options.target, self.options.name)
+        self.bundle = self._open(bundle, self.options.name)
+        self._config = self.bundle.config  # the server is told once, at its start
         self._canary = read_canary(self.bundle)
         self.parts = locate(self.options.server)
-        check_machine(self.parts, self.options.target, self.options.host)
+        check_machine(self.parts, self.bundle, self.options.host)
         host = self.options.host
         self._http_port = take_port(host, self.options.http_port, "--http-port")
         taken = [self._http_port]
@@ -105,10 +109,12 @@ class TritonServer:
             self.parts,
             self.options.log_file or self._scratch / "server.log",
             self.options.exit_timeout_s,
+            # TF32 keeps ten bits of a product; where fewer than fp32 are meant, the graph says so.
+            {"NVIDIA_TF32_OVERRIDE": "0"} if self.options.target in GPU else {},
         )
         try:
             self._repository.mkdir()
-            self.bundle = hold(self.bundle, self._scratch)
+            self.bundle = hold(self.bundle, self._scratch, self._config)
             link_backends(self._scratch / "backends", self.parts)
             link_graphs(self._repository, self.bundle)
             self._start()
@@ -182,10 +188,10 @@ class TritonServer:
             BundleError: It is no bundle.
             ConfigError: It has another name, or was not exported for this target.
         """
-        fresh = open_served(Path(bundle), self.options.target, self.bundle.name)
+        fresh = self._open(bundle, self.bundle.name)
         canary = read_canary(fresh)
         with self._lock:
-            fresh = hold(fresh, self._scratch)
+            fresh = hold(fresh, self._scratch, self._config)
             old, old_canary = self.bundle, self._canary
             stubs = self.process.stubs(old.name)
             try:
@@ -196,6 +202,9 @@ class TritonServer:
                 self._forget(fresh, failed)
                 raise
             self._forget(old, stubs)
+
+    def _open(self, bundle: str | Path, name: str) -> ServedBundle:
+        return open_served(Path(bundle), self.options.target, name, self.options.precision)
 
     def _take(self, new: ServedBundle, canary: Canary, loaded: ServedBundle) -> None:
         """Load a bundle beside the one that is loaded, then let it answer."""
@@ -249,7 +258,7 @@ class TritonServer:
         options = self.options
         return [
             f"--model-repository={self._repository}",
-            f"--model-config-name={options.target}",
+            f"--model-config-name={self._config}",
             "--model-control-mode=explicit",
             # A model does not bring along the graphs that it calls.
             *(f"--load-model={model}" for model in (*self.bundle.graph_models, self.bundle.name)),

@@ -23,7 +23,7 @@ from automm_serve.errors import DataError, SchemaError
 from automm_serve.pipeline import find_program, load_pipeline
 from automm_serve.predictor import LocalPredictor
 from automm_serve.schema import Column
-from automm_serve.sessions import Session
+from automm_serve.sessions import Session, open_session
 from automm_serve.tensors import CellError, Table, concat_tables, count_rows
 from automm_serve.threads import thread_budget
 from automm_serve.triton import (
@@ -72,10 +72,11 @@ class TritonPythonModel:
         graphs = msgspec.json.decode(parameters[GRAPHS], type=dict[str, GraphFacts])
         threads = int(parameters.get(THREADS, "0")) or thread_budget()
         in_process = parameters[TARGET] in IN_PROCESS
+        device = int(args.get("model_instance_device_id") or 0)  # of an instance on a GPU
         self.predictor = LocalPredictor(
             pipeline,
             {
-                name: _open_session(graph, folder.parent, threads) if in_process else _call(graph)
+                name: _open(graph, folder.parent, threads, device) if in_process else _call(graph)
                 for name, graph in graphs.items()
             },
             batch_size=int(config.get("max_batch_size", 0)) or 32,
@@ -149,11 +150,15 @@ class TritonPythonModel:
         return responses
 
 
-def _open_session(graph: GraphFacts, repository: Path, threads: int) -> Session:
-    from automm_serve.sessions.onnxruntime import OnnxRuntimeSession  # BLS targets go without
-
-    path = repository / graph.model / "1" / "model.onnx"
-    return OnnxRuntimeSession(path, graph.inputs, graph.outputs, threads)
+def _open(graph: GraphFacts, repository: Path, threads: int, device: int) -> Session:
+    return open_session(
+        repository / graph.model / "1" / graph.file,
+        graph.inputs,
+        graph.outputs,
+        threads=threads,
+        engine=graph.engine,
+        device=device,
+    )
 
 
 def _call(graph: GraphFacts) -> Session:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import ipaddress
 import os
 import socket
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
-from automm_serve.errors import ConfigError, ServerError
+from automm_serve.errors import BundleError, ConfigError, ServerError
+from automm_serve.gpu import Gpu, find_gpus
+from automm_serve.triton import ENGINES, GPU
 from automm_serve.triton.locate import INSTALL, ServerParts, probe
-from automm_serve.triton.repository import OUR_RUNTIME
+from automm_serve.triton.repository import OUR_RUNTIME, ServedBundle
 
 SAFE_RELEASE = (26, 7)
 """First release with every published hole closed (bulletins 5828, 5865, 5875)."""
@@ -28,17 +30,56 @@ BACKENDS = {
 """Target -> the backend of the server that runs its graphs."""
 
 
-def check_machine(parts: ServerParts, target: str, host: str) -> None:
-    """Look whether this machine and this server can serve a target at an address.
+NEEDED = {"cpu": ("onnxruntime",), "gpu_rtx": ("tensorrt_rtx", "cuda")}
+"""Target -> what its sessions import in the server's Python; those of the others need nothing."""
+
+
+def check_machine(parts: ServerParts, bundle: ServedBundle, host: str) -> None:
+    """Look whether this machine and this server can serve a bundle at an address.
 
     Raises:
         ServerError: Something needed is not there.
+        BundleError: Its engines are for other GPUs.
         ConfigError: The address is open to others, and the server is too old for that.
     """
-    check_python(parts, target)
-    check_backend(parts, target)
+    check_gpu(bundle, find_gpus() if bundle.target in GPU else ())
+    check_python(parts, bundle.target)
+    check_backend(parts, bundle.target)
     check_host(parts, host)
     check_shm()
+
+
+def check_gpu(bundle: ServedBundle, gpus: Sequence[Gpu]) -> None:
+    """Look whether there is a GPU where the target needs one, and an engine for it.
+
+    Args:
+        bundle: With its target.
+        gpus: Of this machine.
+
+    Raises:
+        ServerError: There is none.
+        BundleError: Every engine of a graph is for other GPUs.
+    """
+    if bundle.target not in GPU:
+        return
+    if not gpus:
+        raise ServerError(
+            where=f"target {bundle.target!r}",
+            what="it needs an NVIDIA GPU, and none is seen here",
+            mend="Serve the target 'cpu'. Where there is a GPU, see whether its driver runs "
+            "(nvidia-smi); a container needs --gpus all",
+        )
+    for graph in bundle.manifest.graphs if bundle.target in ENGINES else ():
+        built = {name for engine in bundle.engines(graph) for name in engine.capabilities}
+        for gpu in gpus:
+            if gpu.capability not in built:
+                raise BundleError(
+                    where=f"bundle {bundle.path}",
+                    what=f"the engines of its graph {graph!r} are for compute capability "
+                    f"{', '.join(sorted(built))}, and {gpu.name} has {gpu.capability}",
+                    mend="Build them on this machine",
+                    command=f"automm compile {bundle.path}",
+                )
 
 
 def check_python(parts: ServerParts, target: str) -> None:
@@ -47,10 +88,10 @@ def check_python(parts: ServerParts, target: str) -> None:
     Raises:
         ServerError: It cannot; the message says why.
     """
-    needed = ("onnxruntime",) if target == "cpu" else ()
+    needed = NEEDED.get(target, ())
     absent = (*parts.facts.absent, *(probe(parts.python, needed).absent if needed else ()))
     if absent:
-        raise _unfit(parts, f"the server's Python lacks {', '.join(absent)}")
+        raise _unfit(parts, f"the server's Python lacks {', '.join(absent)}", target)
     if parts.stub is not None and int(parts.facts.numpy.split(".")[0]) >= 2:
         # It would be READY, answer empty tensors, and die of the first text.
         raise _unfit(parts, f"numpy {parts.facts.numpy} is there, its stub needs numpy below 2")
@@ -167,10 +208,9 @@ def is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-def _unfit(parts: ServerParts, what: str) -> ServerError:
-    return ServerError(
-        where=parts.origin,
-        what=what,
-        mend="Make the managed environment, which has what is needed",
-        command=INSTALL,
-    )
+def _unfit(parts: ServerParts, what: str, target: str = "") -> ServerError:
+    mend, command = "Make the managed environment, which has what is needed", INSTALL
+    if target == "gpu_rtx":  # that environment has nothing of a GPU
+        mend = "Install it there"
+        command = f"{parts.python} -m pip install 'automm-edge[tensorrt-rtx]'"
+    return ServerError(where=parts.origin, what=what, mend=mend, command=command)

@@ -7,7 +7,7 @@ import secrets
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -26,12 +26,20 @@ class ServerProcess:
         parts: Where the server lies.
         log_path: Where it writes.
         exit_timeout_s: That requests under way have when it ends.
+        variables: Of its environment, beside those that every server gets.
     """
 
-    def __init__(self, parts: ServerParts, log_path: Path, exit_timeout_s: int) -> None:
+    def __init__(
+        self,
+        parts: ServerParts,
+        log_path: Path,
+        exit_timeout_s: int,
+        variables: Mapping[str, str] | None = None,
+    ) -> None:
         self.parts = parts
         self.log_path = log_path
         self._exit_timeout_s = exit_timeout_s
+        self._variables = dict(variables or {})
         self._shm_prefix = f"automm_{secrets.token_hex(4)}_"
         self._live: subprocess.Popen[bytes] | None = None
 
@@ -62,7 +70,7 @@ class ServerProcess:
                     stdout=log,
                     stderr=subprocess.STDOUT,
                     start_new_session=True,
-                    env=environment(self.parts),
+                    env=self._variables | environment(self.parts),
                 )
         except OSError as error:
             raise ServerError(

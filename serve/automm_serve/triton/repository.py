@@ -17,9 +17,19 @@ import msgspec
 from msgspec import Struct
 
 from automm_serve.bundle import MEND, file_fault
-from automm_serve.errors import BundleError, ConfigError, near_name
+from automm_serve.devices import check_engine, check_precision
+from automm_serve.engines import Engine, precision_of
+from automm_serve.errors import BundleError, ConfigError
 from automm_serve.manifest import REPOSITORY, Manifest, read_manifest
-from automm_serve.triton import IN_PROCESS, MODEL_PY
+from automm_serve.onnx_file import check_weight_files
+from automm_serve.precisions import FP32
+from automm_serve.tensors import BATCH
+from automm_serve.triton import (
+    ENGINES,
+    IN_PROCESS,
+    KNOWN_MODEL_PY,
+)
+from automm_serve.triton.configs import choose_config, place_config
 from automm_serve.triton.locate import ServerParts
 
 OUR_RUNTIME = Path(__file__).resolve().parents[1]
@@ -32,12 +42,16 @@ class ServedBundle(Struct, frozen=True):
         path: Of the bundle.
         manifest: Its table of contents.
         target: For which it is served.
+        precision: In which the graphs run.
+        config: Name of the configuration that says so.
         held: Folder of the launcher's with the same models; the bundle's own where None.
     """
 
     path: Path
     manifest: Manifest
     target: str
+    precision: str = FP32
+    config: str = ""
     held: Path | None = None
 
     @property
@@ -55,41 +69,73 @@ class ServedBundle(Struct, frozen=True):
         """Graphs that are models of their own for this target, to be loaded before NAME."""
         return () if self.target in IN_PROCESS else self.graphs
 
+    @property
+    def max_batch(self) -> int:
+        """Most rows of one request: engines take no more than they were built for."""
+        built = [
+            profile.axes[BATCH.name].max
+            for graph in self.manifest.graphs
+            for engine in self.engines(graph)
+            for profile in engine.profiles
+            if BATCH.name in profile.axes
+        ]
+        return min([self.manifest.max_batch, *built])
+
+    def engines(self, graph: str) -> tuple[Engine, ...]:
+        """Return the engines of a graph that this target takes."""
+        return tuple(
+            engine
+            for engine in self.manifest.graphs[graph].engines
+            if engine.builder == ENGINES.get(self.target)
+            and precision_of(engine.precision) == self.precision
+        )
+
     def folder(self, model: str) -> Path:
         """Return where a model lies."""
         return (self.held or self.path / REPOSITORY) / model
 
 
-def open_served(path: Path, target: str, name: str = "") -> ServedBundle:
+def open_served(path: Path, target: str, name: str = "", precision: str = "") -> ServedBundle:
     """Look a bundle through for what a server takes in silence or answers with a hang.
 
     Args:
         path: Of the bundle.
         target: One that it was exported for.
         name: Of the model, where the caller insists on one.
+        precision: In which the graphs shall run; what the target runs by itself where empty.
 
     Raises:
-        BundleError: It is no bundle, or a file is missing or not ours.
-        ConfigError: It was not exported for this target, or has another name.
+        BundleError: It is no bundle, or a file is missing or not ours, or the target needs
+            engines that were not built.
+        ConfigError: It was not exported for this target or precision, or has another name.
     """
     path = path.resolve()
     _, manifest = read_manifest(path)
-    bundle = ServedBundle(path, manifest, target)
     if name and name != manifest.name:
         raise ConfigError(
             where=f"bundle {path}",
             what=f"its model is called {manifest.name!r}, not {name!r}",
             mend=f"Leave the name out, or export the bundle with --name {name}",
         )
-    _check_target(bundle)
+    if precision:
+        check_precision(path, manifest, precision)
+    config, found = choose_config(path, manifest, target, precision)
+    bundle = ServedBundle(path, manifest, target, found, config)
     _check_files(bundle)
+    _check_engines(bundle)
     return bundle
 
 
-def hold(bundle: ServedBundle, scratch: Path) -> ServedBundle:
+def hold(bundle: ServedBundle, scratch: Path, config: str) -> ServedBundle:
     """Return the bundle with its models in a folder of ours, where nobody replaces them.
 
     They are hard links, which cost nothing; copies where that folder is on another disk.
+
+    Args:
+        bundle: To hold.
+        scratch: Of the launcher.
+        config: Name of the configuration that the server was told. The same precision may have
+            another name in another bundle, where it is the default or no more; it is renamed.
     """
     held = Path(tempfile.mkdtemp(prefix="held_", dir=scratch))
     for model in (bundle.name, *bundle.graphs):
@@ -98,6 +144,10 @@ def hold(bundle: ServedBundle, scratch: Path) -> ServedBundle:
             held / model,
             copy_function=_link_or_copy,
             ignore=shutil.ignore_patterns("__pycache__"),
+        )
+    for model in (bundle.name, *bundle.graph_models):
+        place_config(
+            held / model / "configs", bundle.config, config, bundle.manifest.content_sha256
         )
     return msgspec.structs.replace(bundle, held=held)
 
@@ -164,19 +214,26 @@ def link_backends(folder: Path, parts: ServerParts) -> None:
                 (ours / source.name).symlink_to(source)
 
 
-def _check_target(bundle: ServedBundle) -> None:
-    chosen = bundle.folder(bundle.name) / "configs" / f"{bundle.target}.pbtxt"
-    if chosen.is_file():
+def _check_engines(bundle: ServedBundle) -> None:
+    """Without an engine the server would load nothing, and say a file name alone."""
+    if bundle.target not in ENGINES:
         return
-    # The server would start on config.pbtxt, another target, without a word.
-    known = sorted(path.stem for path in chosen.parent.glob("*.pbtxt"))
-    near = near_name(bundle.target, known)
-    raise ConfigError(
-        where=f"bundle {bundle.path}",
-        what=f"it was not exported for the target {bundle.target!r}"
-        + (f", but for {near!r}" if near else ""),
-        mend=f"Choose one of {', '.join(known) or 'none: the folder configs is empty'}",
-    )
+    for name, graph in bundle.manifest.graphs.items():
+        engines = bundle.engines(name)
+        if not engines:
+            raise BundleError(
+                where=f"bundle {bundle.path}",
+                what=f"its graph {name!r} has no engine of {ENGINES[bundle.target]} in "
+                f"{bundle.precision}, which the target {bundle.target!r} runs",
+                mend="Build it on the machine that serves",
+                command=f"automm compile {bundle.path}",
+            )
+        for engine in engines:
+            check_engine(bundle.path, bundle.manifest, graph, engine)
+            facts = bundle.manifest.files[engine.path]
+            fault = file_fault(bundle.path, engine.path, facts.size_bytes)
+            if fault:
+                raise BundleError(where=str(bundle.path / engine.path), what=fault, mend=MEND)
 
 
 def _check_files(bundle: ServedBundle) -> None:
@@ -195,9 +252,10 @@ def _check_files(bundle: ServedBundle) -> None:
             fault = file_fault(bundle.path, name, bundle.manifest.files[name].size_bytes)
             if fault:
                 raise BundleError(where=str(bundle.path / name), what=fault, mend=MEND)
-    if (version / "model.py").read_bytes() != MODEL_PY.encode():
+    check_weight_files(bundle.path, bundle.manifest)
+    if (version / "model.py").read_bytes() not in map(str.encode, KNOWN_MODEL_PY):
         raise BundleError(
             where=f"bundle {bundle.path}",
-            what="its model.py is not the one line that every bundle has, so it is not run",
+            what="its model.py is not the one that every bundle has, so it is not run",
             mend="Export the bundle again, and look who changed the file",
         )

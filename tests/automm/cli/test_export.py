@@ -1,5 +1,6 @@
 """``automm export`` from a trained predictor, and what it refuses."""
 
+import sys
 from pathlib import Path
 
 import msgspec
@@ -10,6 +11,7 @@ from automm_export.export import Report
 from automm_serve.bundle import Bundle
 from automm_serve.verify import verify
 from tests.automm.cli.answering import run
+from tests.needs import need_rtx
 
 COLOURS = ("red", "blue", None)
 
@@ -65,10 +67,61 @@ def test_the_report_for_people_names_figures_and_what_was_not_compared(predictor
     assert "not empty" in again.stderr
 
 
-def test_trt_is_asked_wrongly_and_never_a_silent_nothing(tmp_path):
-    result = run("export", tmp_path, "--out", tmp_path / "bundle", "--trt")
+@pytest.mark.rtx
+def test_trt_builds_what_can_be_and_says_the_rest(predictor, tmp_path):
+    need_rtx()
+    result = run("export", predictor, "--out", tmp_path / "bundle", "--trt", "--max-batch", "16")
+    assert result.exit_code == 0, result.output
+    assert "predict: model.fp32.rtx" in result.stdout
+    assert "RTX 30, 40 and 50 cards (8.6, 8.9, 12.0)" in result.stdout
+    assert "1 to 16 rows" in result.stdout
+    assert "not on H100, H200 or Jetson" in result.stdout
+    assert "missing: plans for target gpu_trt" in result.stderr
+    assert "built, and not executed" in result.stderr
+    assert verify(tmp_path / "bundle").ok
+
+
+def test_trt_without_a_builder_is_a_bundle_and_a_line_and_an_error_only_where_required(
+    predictor, tmp_path, monkeypatch
+):
+    monkeypatch.setitem(sys.modules, "tensorrt_rtx", None)
+    result = run("export", predictor, "--out", tmp_path / "bundle", "--trt")
+    assert result.exit_code == 0, result.output
+    assert "pip install 'automm-edge[tensorrt-rtx]'" in result.stderr
+    assert {"gpu_trt", "gpu_rtx"} <= set(Bundle.open(tmp_path / "bundle").manifest.targets)
+    refused = run("export", predictor, "--out", tmp_path / "no", "--trt", "--require-engine")
+    assert refused.exit_code == 1
+    assert "no engine can be built here" in refused.stderr
+    assert not (tmp_path / "no").exists()
+
+
+@pytest.mark.parametrize(
+    "option", [("--max-batch", "4"), ("--capability", "8.6"), ("--require-engine",)]
+)
+def test_an_option_of_engines_without_trt_is_no_silent_nothing(tmp_path, option):
+    result = run("export", tmp_path, "--out", tmp_path / "bundle", *option)
     assert result.exit_code == 2
-    assert "GPU targets come with the TensorRT step" in result.stderr
+    assert f"{option[0]} says how engines are built; pass --trt" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "what"),
+    [
+        (("--precision", "fp17"), "but there is 'fp16'"),
+        (("--default-precision", "int4"), "int8"),
+        (("--target", "gpu_trd"), "but there is 'gpu_trt'"),
+        (("--trt", "--capability", "9.0"), "H100 and H200"),
+        (("--trt", "--min-batch", "5", "--max-batch", "4"), "--min-batch: 5 is above"),
+        (("--trt", "--target", "triton:1.1"), "triton:1.1"),
+    ],
+)
+def test_an_unknown_name_is_refused_and_the_known_ones_are_named(
+    predictor, tmp_path, options, what
+):
+    result = run("export", predictor, "--out", tmp_path / "bundle", *options)
+    assert result.exit_code == 1
+    assert what in result.stderr
+    assert not (tmp_path / "bundle").exists()
 
 
 @pytest.mark.parametrize("flag", ["--check", "--golden"])

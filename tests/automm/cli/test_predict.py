@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from automm_serve.bundle import load
+from automm_serve.gpu import Gpu
 from automm_serve.table import read_table
 from tests.automm.cli.answering import BUNDLE, ROWS, golden_rows, read_csv, run, write_rows
 
@@ -126,3 +127,33 @@ def test_a_kept_cell_that_is_not_utf_8_does_not_end_the_output(tmp_path):
         result = run("predict", BUNDLE, data, "--keep-columns", "--format", form)
         assert result.exit_code == 0
         assert "caf\N{REPLACEMENT CHARACTER}" in result.stdout
+
+
+def test_a_device_that_is_not_here_is_one_message_and_exit_1():
+    result = run("predict", BUNDLE, ROWS, "--device", "tensorrt_rtx")
+    assert result.exit_code == 1
+    assert "device 'tensorrt_rtx'" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_the_device_and_precision_asked_for_answer():
+    asked = run("predict", BUNDLE, ROWS, "--device", "cpu", "--precision", "fp32")
+    assert asked.stdout == run("predict", BUNDLE, ROWS).stdout
+
+
+@pytest.mark.parametrize(("precision", "said"), [("fp8", "no such precision"),
+                                                ("int8", "has fp32 alone")])  # fmt: skip
+@pytest.mark.parametrize("command", ["predict", "evaluate"])
+def test_a_precision_that_is_not_there_is_refused(command, precision, said):
+    result = run(command, BUNDLE, ROWS, "--precision", precision)
+    assert result.exit_code == 1
+    assert said in result.stderr
+
+
+def test_a_gpu_that_is_not_used_is_a_note(monkeypatch, tmp_path):
+    monkeypatch.setenv("AUTOMM_CACHE", str(tmp_path))
+    monkeypatch.setattr("automm_serve.devices.find_gpus", lambda: (Gpu("A Card", "8.6", 2**33),))
+    result = run("predict", BUNDLE, ROWS)
+    assert result.exit_code == 0
+    assert result.stderr.startswith("note: A Card is here, and the bundle runs on 'cpu'")
+    assert len(result.stderr.splitlines()) == 1

@@ -65,3 +65,54 @@ def test_a_misspelt_preset_is_named():
 def test_a_quotation_that_is_left_open_is_refused():
     with pytest.raises(ConfigError, match="No closing quotation"):
         override(Config(), "optim.lr='1")
+
+
+def test_autogluon_s_clip_is_two_encoders_of_one_checkpoint():
+    config = override(
+        Config(),
+        {
+            "model.names": ["clip", "fusion_mlp"],
+            "model.clip.checkpoint_name": "some/clip",
+            "model.clip.image_size": 336,
+            "model.clip.max_text_len": 50,
+            "model.clip.max_img_num_per_col": 2,
+        },
+    )
+    model = config.model
+    assert model.names == ("clip_image", "clip_text", "fusion_mlp")
+    assert {model.clip_text.checkpoint_name, model.clip_image.checkpoint_name} == {"some/clip"}
+    assert (model.clip_image.image_size, model.clip_text.max_text_len) == (336, 50)
+    assert model.clip_image.max_image_num_per_column == 2
+    with pytest.raises(ConfigError, match=r"'model\.clip\.chekpoint_name'"):
+        override(Config(), "model.clip.chekpoint_name=x")
+
+
+def test_what_nothing_reads_at_autogluon_changes_nothing_here():
+    assert override(Config(), "model.fusion_transformer.hidden_size=192") == Config()
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("model.fusion_transformer.adapt_in_features", "max"),
+        ("model.fusion_transformer.num_blocks", 3),
+        ("model.fusion_transformer.attention_num_heads", 8),
+        ("model.fusion_transformer.attention_dropout", 0.2),
+        ("model.fusion_transformer.ffn_dropout", 0.1),
+        ("model.fusion_transformer.ffn_hidden_size", 192),
+        ("model.fusion_transformer.aux_loss_weight", None),
+        ("model.categorical_mlp.hidden_size", 64),
+        ("model.categorical_mlp.num_layers", 1),
+        ("model.categorical_mlp.dropout", 0.1),
+        ("model.numerical_mlp.hidden_size", 128),
+        ("model.numerical_mlp.num_layers", 1),
+        ("model.numerical_mlp.dropout", 0.1),
+        ("model.clip.checkpoint_name", "openai/clip-vit-base-patch32"),
+    ],
+)
+def test_autogluon_s_default_is_ours(key, value):
+    assert override(Config(), {key: value}) == Config()
+    other = "x" if isinstance(value, str) and "clip" in key else 0.5 if value is None else 1
+    if value == 1:
+        other = 2
+    assert override(Config(), {key: other}) != Config()  # the control: the key is read

@@ -47,6 +47,7 @@ def test_it_reads_texts_numbers_and_categories():
     train["y"], valid["y"] = names[truth].tolist(), names[wanted].tolist()
     schema = Schema((*COLUMNS, Column("photo", "image")))
     rival = fit_linear(schema, answer, rows_of(train, answer), rows_of(valid, answer), 60)
+    assert rival is not None
     assert rival.rows == 300
     found = score("accuracy", answer, valid["y"], answers(answer, rival))["accuracy"]
     assert found == 1.0
@@ -63,7 +64,7 @@ def test_it_answers_numbers_in_the_unit_of_the_label():
 
 
 def test_pictures_alone_have_no_rival():
-    cells = {"photo": [pets.picture(1), pets.picture(2)], "y": ["a", "b"]}
+    cells = {"photo": [pets.picture((1, 1, 1)), pets.picture((2, 2, 2))], "y": ["a", "b"]}
     answer = ClassesAnswer("y", ("a", "b"))
     rows = rows_of(cells, answer)
     assert fit_linear(Schema((Column("photo", "image"),)), answer, rows, rows, 60) is None
@@ -75,6 +76,7 @@ def test_where_time_is_short_it_learns_from_fewer_rows():
     train["y"] = np.array(answer.classes)[truth].tolist()
     rows = rows_of(train, answer)
     rival = fit_linear(Schema(COLUMNS), answer, rows, rows, budget_s=0.0)
+    assert rival is not None
     assert rival.rows == TRIAL_ROWS
 
 
@@ -83,5 +85,6 @@ def test_a_class_that_is_rare_has_a_probability_of_its_own():
     cells = {"weight": [1.0, 2.0, 3.0, 4.0], "y": ["a", "c", "a", "c"]}
     rows = rows_of(cells, answer)
     rival = fit_linear(Schema((NUMBER,)), answer, rows, rows, 60)
+    assert rival is not None
     assert rival.tensors["probabilities"].shape == (4, 3)
     assert (rival.tensors["probabilities"][:, 1] == 0).all()

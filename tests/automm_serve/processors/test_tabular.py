@@ -3,6 +3,7 @@ from __future__ import annotations
 import math
 from datetime import date
 from decimal import Decimal
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -29,7 +30,7 @@ TABLE: dict[str, list[object]] = {
 }
 
 
-def fit(table: Table = TABLE, **options: int) -> TabularProcessor:
+def fit(table: Table = TABLE, **options: Any) -> TabularProcessor:
     return TabularProcessor.fit("table", table, ["age"], ["colour"], **options)
 
 

@@ -1,0 +1,1 @@
+"""Ours beside the peer, the linear model and the trivial predictor: same rows, same backbones."""

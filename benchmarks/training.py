@@ -1,0 +1,84 @@
+"""Speed of training and of preprocessing beside the peer: same rows, towers, batch, one thread.
+
+    python -m benchmarks.training --data DATA --peer PEER_PYTHON [--rounds 3]
+
+Both sides fit in turns, so that the machine's moods are shared; the ratios are of the medians.
+``rows_per_second`` is rows trained over the whole fit, wall clock, everything included: reading,
+validation, the soup, and on our side the linear rival. Memory is the largest proportional set of
+the process and its children. Preprocessing is what happens to a row before the model, 32 rows at
+a time; beside it, for pictures, decoding and resizing alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from benchmarks.rivals.jobs import describe_machine, make_job, peer_version, run_fit
+
+SETS = ("cloth_review", "fashion_mnist", "emoji")
+"""Text with numbers and categories; pictures; all of them fused."""
+RESULTS = Path(__file__).with_name("results") / "training.json"
+EPOCHS = 2
+
+
+def main() -> None:
+    """Fit in turns, compare, write."""
+    options = _options()
+    rows = []
+    for name in SETS:
+        job = make_job(name, 0, options.data, options.scratch, EPOCHS) | {"preprocess": True}
+        runs: dict[str, list[dict[str, Any]]] = {"ours": [], "peer": []}
+        for _ in range(options.rounds):
+            for side, done in runs.items():
+                done.append(run_fit(side, job, options.scratch, options.peer))
+                print(name, side, json.dumps(done[-1]), flush=True)
+        rows.append({"dataset": name, **_compare(runs["ours"], runs["peer"])})
+    made = {**describe_machine(), "peer": peer_version(options.peer)}
+    RESULTS.parent.mkdir(exist_ok=True)
+    RESULTS.write_text(json.dumps({"made": made, "rows": rows}, indent=1) + "\n")
+    print(RESULTS.read_text())
+
+
+def _compare(ours: list[dict[str, Any]], peer: list[dict[str, Any]]) -> dict[str, Any]:
+    def of(runs: list[dict[str, Any]], name: str) -> float:
+        return float(median(run[name] for run in runs))
+
+    def speed(runs: list[dict[str, Any]], clock: str) -> float:
+        return float(median(run["rows_trained"] / run[clock] for run in runs))
+
+    before = "preprocess_rows_per_s"
+    bare = of(ours, "bare_decode_rows_per_s") if "bare_decode_rows_per_s" in ours[0] else None
+    return {
+        "rows_per_second": round(speed(ours, "fit_wall_s"), 1),
+        "rows_per_second_ratio": round(speed(ours, "fit_wall_s") / speed(peer, "fit_wall_s"), 2),
+        "rows_per_cpu_second_ratio": round(speed(ours, "fit_cpu_s") / speed(peer, "fit_cpu_s"), 2),
+        "preprocessing_rows_per_second": round(of(ours, before), 1),
+        "preprocessing_ratio": round(of(ours, before) / of(peer, before), 2),
+        "preprocessing_over_bare_decode": None
+        if bare is None
+        else round(of(ours, before) / bare, 2),
+        "memory_ratio": round(of(ours, "peak_mb") / of(peer, "peak_mb"), 2),
+        "rounds": len(ours),
+    }
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    data = os.environ.get("AUTOMM_EDGE_DATA", "../shared/data")
+    parser.add_argument("--data", type=Path, default=Path(data), help="Folder of the real sets.")
+    parser.add_argument("--peer", required=True, help="Python of the peer's environment.")
+    parser.add_argument("--scratch", type=Path, default=Path("build/rivals"))
+    parser.add_argument("--rounds", type=int, default=3)
+    options = parser.parse_args()
+    options.scratch = options.scratch.resolve()
+    options.data = options.data.resolve()
+    return options
+
+
+if __name__ == "__main__":
+    main()
