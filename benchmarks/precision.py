@@ -218,7 +218,9 @@ def _page(report: Mapping[str, Any]) -> str:
         "scale, over rows alone and in several batches. Nothing here ran on a GPU: fp16 is judged",
         "by ONNX Runtime on the CPU, which rounds weights and computes in 32 bits (its largest",
         "difference also by torch in fp16), bf16 by torch on the CPU; neither is meant to be run",
-        "there. *One row* is the whole way from cells to answer, one thread.",
+        "there. Which towers go back to fp32 was chosen on these same rows. *One row* is the whole",
+        "way from cells to answer, one thread, medians in turn; the machine was shared, so only",
+        "the ratio within a table says something.",
     ]
     for name, model in report["models"].items():
         first = next(iter(model["figures"].values()))

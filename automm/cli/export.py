@@ -144,6 +144,13 @@ def command(
                 what="it has no rows",
                 mend="Pass rows that the bundle may carry, or --golden none",
             )
+    releases = [target for target in targets if ":" in target]
+    if releases and not trt:
+        raise click.UsageError(
+            f"--target {releases[0]} says who reads engines; pass --trt as well."
+        )
+    if len(releases) > 1:
+        raise click.UsageError("--target takes one release.")
     options = exporter.ExportOptions(
         name=name,
         golden=None if golden is None else kept_out,
@@ -158,7 +165,7 @@ def command(
         max_drop=max_drop,
         tuning=tuning_data and read_table(tuning_data, image_root),
         trt=trt,
-        engines=to_options(engines, target=next((t for t in targets if ":" in t), "")),
+        engines=to_options(engines, target=next(iter(releases), "")),
         require_engine=require_engine,
         standalone=split(standalone),
     )

@@ -69,7 +69,8 @@ def command(
         log_file=log_file,
     )
     click.echo(f"starting Triton with {bundle}", err=True)
-    signal.signal(signal.SIGTERM, _interrupt)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _interrupt)
     with TritonServer(bundle, options) as running:
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, lambda number, frame: signals.put(number))
@@ -79,7 +80,7 @@ def command(
 
 
 def _interrupt(number: int, frame: object) -> None:
-    """While the server starts, SIGTERM is as Ctrl-C: the launcher cleans up."""
+    """While the server starts, SIGTERM and SIGHUP are as Ctrl-C: the launcher cleans up."""
     raise KeyboardInterrupt
 
 

@@ -26,7 +26,7 @@ class Clock:
 
     Args:
         deadline: By ``time.monotonic``; None for no limit.
-        bytes_trained: Size of a state.
+        size_bytes: Of the weights.
         rival_share: Of the time so far, that the linear model may take.
         begun: When the fit was asked for.
     """
@@ -35,12 +35,12 @@ class Clock:
         self,
         deadline: float | None,
         *,
-        bytes_trained: int = 0,
+        size_bytes: int = 0,
         rival_share: float = 0.0,
         begun: float | None = None,
     ) -> None:
         self.deadline = deadline
-        self.bytes_trained = bytes_trained
+        self.size_bytes = size_bytes
         self.rival_share = rival_share
         self.begun = monotonic() if begun is None else begun
         self._step_s = 0.0
@@ -73,7 +73,7 @@ class Clock:
     @property
     def save_s(self) -> float:
         """Seconds that saving the predictor takes."""
-        return _SAVING_S + self.bytes_trained / _BYTES_PER_S
+        return _SAVING_S + self.size_bytes / _BYTES_PER_S
 
     def stepped(self, seconds: float) -> None:
         """Learn from a step."""
@@ -95,7 +95,7 @@ class Clock:
         """
         if self.deadline is None:
             return False
-        averages = validations * (self.validate_s + self.bytes_trained / (5 * _BYTES_PER_S))
+        averages = validations * (self.validate_s + self.size_bytes / (5 * _BYTES_PER_S))
         slack = _SLACK * (self.deadline - self.begun)
         after = averages * _CAREFUL + self.save_s + self.rival_share * self.spent + slack
         return self.left < self._step_s * _CAREFUL + after

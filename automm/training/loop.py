@@ -14,13 +14,13 @@ from automm.training.lightning import Callback, Trainer, quiet_lightning
 from automm.training.logs import Journal, build_loggers, live_folder
 from automm.training.memory import checkpointing
 from automm.training.module import TrainingModule
-from automm.training.resume import (
-    Progress,
+from automm.training.recorder import (
     history_of,
     restore_best,
     restore_optimizer,
     restore_weights,
 )
+from automm.training.resume import Progress
 from automm.training.watch import Means, Watch
 
 

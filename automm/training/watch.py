@@ -15,7 +15,7 @@ from automm.training.interrupts import Interrupts
 from automm.training.lightning import Callback, Trainer
 from automm.training.module import TrainingModule
 from automm.training.progress import TrainingProgress
-from automm.training.resume import Recorder
+from automm.training.recorder import Recorder
 from automm.training.scoring import Scorer
 from automm.training.soup import BestStates
 from automm_export.graph import Graph

@@ -123,7 +123,16 @@ def _download(tag: str, python: str, folder: Path) -> None:
         flags += ["--platform", platform]
     pins = [f"{name}=={version(name)}" for name in PACKAGES]
     command = [sys.executable, "-m", "pip", "--disable-pip-version-check", "download"]
-    done = subprocess.run([*command, *flags, *pins], capture_output=True, text=True, timeout=1800)
+    try:
+        done = subprocess.run(
+            [*command, *flags, *pins], capture_output=True, text=True, timeout=1800
+        )
+    except subprocess.TimeoutExpired as error:
+        raise ExportError(
+            where=f"--standalone {tag}",
+            what="pip did not end within half an hour",
+            mend="See that the package index can be reached, and export again",
+        ) from error
     if done.returncode == 0:
         return
     errors = [line for line in done.stderr.splitlines() if line.startswith("ERROR")]

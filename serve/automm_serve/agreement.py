@@ -16,8 +16,9 @@ RELATIVE = 1e-5
 """Of the scale of what is compared: 1 for probabilities, the deviation of a label, and 1 or the
 largest component for vectors."""
 
-LEAST_RELATIVE = 1e-3
-"""What a precision beside fp32 may differ by at the least: fp16 keeps eleven bits of a number."""
+LEAST_RELATIVE = 1e-2
+"""What a precision beside fp32 may differ by at the least. It was measured on a CPU: a device that
+computes in sixteen bits, and not only keeps them, differs by two or three times as much."""
 
 
 def compare_answers(

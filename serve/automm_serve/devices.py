@@ -144,9 +144,7 @@ def _open_best(wanted: Wanted) -> Opened:
     for name, attempt in candidates:
         try:
             opened = attempt(wanted, name)
-        except ConfigError:  # this device does not run the precision
-            continue
-        except (BundleError, DeviceError, MissingDependencyError) as error:
+        except (BundleError, ConfigError, DeviceError, MissingDependencyError) as error:
             refused.append(f"{name}: {error.where}: {error.what}")
             continue
         break

@@ -21,8 +21,10 @@ from msgspec import Struct
 from automm_serve.atomic import write_folder
 from automm_serve.bundle import Bundle
 from automm_serve.cache import cache_folder
+from automm_serve.devices import runnable_precisions
 from automm_serve.errors import AutoMMError, ConfigError, ServerError
 from automm_serve.manifest import ColumnParity
+from automm_serve.precisions import CPU_FILES
 from automm_serve.releases import Release, check_graph_file, find_release, not_known
 
 OURS = Path(__file__).resolve().parent
@@ -127,8 +129,8 @@ def verify_release(
     found = answer_in(environment, bundle.path)
     problems = [found.error] if found.error else []
     problems += [
-        f"program {g.program!r}, column {g.column!r} differs by {g.difference:.2g}, where "
-        f"{g.tolerance:.2g} is allowed"
+        f"{g.precision}, program {g.program!r}, column {g.column!r} differs by "
+        f"{g.difference:.2g}, where {g.tolerance:.2g} is allowed"
         for g in found.golden
         if not g.holds
     ]
@@ -191,9 +193,12 @@ def make_environment(
         # --no-deps: what onnxruntime declares beside numpy belongs to its tools.
         pip = [str(scratch / "bin" / "python"), "-m", "pip", "--disable-pip-version-check"]
         flags = ["install", "--no-deps", "--only-binary", ":all:", *requirements.lines()]
-        done = subprocess.run(
-            [*pip, *flags], capture_output=True, text=True, timeout=1800, env=_environment()
-        )
+        try:
+            done = subprocess.run(
+                [*pip, *flags], capture_output=True, text=True, timeout=1800, env=_environment()
+            )
+        except subprocess.TimeoutExpired as error:
+            raise _failed("pip install", str(error)) from error
         if done.returncode:
             raise _no_wheel(done.stderr, running.strip())
         (scratch / "requirements.txt").write_text(wanted, encoding="utf-8")
@@ -227,7 +232,13 @@ def answer_here(path: str) -> None:
     versions = {name: version(name) for name in ("onnxruntime", "numpy", *PREPROCESSES)}
     versions["python"] = ".".join(map(str, sys.version_info[:3]))
     try:
-        found = _Answered(versions, answer_golden(Bundle.open(path)))
+        bundle = Bundle.open(path)
+        golden = [
+            parity
+            for precision in runnable_precisions(bundle.manifest, CPU_FILES)
+            for parity in answer_golden(bundle, precision)
+        ]
+        found = _Answered(versions, tuple(golden))
     except AutoMMError as error:
         found = _Answered(versions, error=str(error))
     sys.stdout.write("\n" + msgspec.json.encode(found).decode() + "\n")
@@ -238,7 +249,7 @@ def _run(command: Sequence[str | Path], what: str, cwd: str | None = None) -> st
         done = subprocess.run(
             command, capture_output=True, text=True, timeout=1800, cwd=cwd, env=_environment()
         )
-    except OSError as error:
+    except (OSError, subprocess.TimeoutExpired) as error:
         raise _failed(what, str(error)) from error
     if done.returncode:
         raise _failed(what, done.stderr.strip()[-500:] or f"it ends with {done.returncode}")

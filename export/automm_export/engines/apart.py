@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryFile
 
@@ -69,7 +70,8 @@ def _converse(
             process.stdin.write(msgspec.json.encode(job) + b"\n")
             process.stdin.flush()
         except BrokenPipeError:  # it died before it had read the job: its exit says why
-            pass
+            with suppress(BrokenPipeError):  # closing flushes what is left, once more
+                process.stdin.close()
         for line in process.stdout:
             found = msgspec.json.decode(line, type=Event)
             tell(found)

@@ -90,7 +90,9 @@ def need_builder(options: EngineOptions) -> Choice:
             what="it builds on the GPU that will serve, and this machine has none",
             mend="Run the same command there, or pass --builder tensorrt_rtx for RTX cards",
         )
-    name: BuilderName = "tensorrt" if _wants_plans(options) else "tensorrt_rtx"
+    # Where a GPU is, TensorRT proper builds for it, whichever it is.
+    plans = _wants_plans(options) or choice.gpu is not None
+    name: BuilderName = "tensorrt" if plans else "tensorrt_rtx"
     raise MissingDependencyError(
         where=NAMES[name],
         what="it is not installed",

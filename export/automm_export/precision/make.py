@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import msgspec
+import numpy as np
 
 from automm_export.exportable import Exportable, ExportOptions
 from automm_export.precision.forms import Bf16, CpuInt8, EngineInt8, Form, Fp16, Source
@@ -115,6 +116,8 @@ def settle(
     exact = form.exact(chosen)
     if exact is not None:
         difference = max(difference, judge.sample(exact))
+    if not np.isfinite(difference):
+        raise _refuse(form, "an answer is no finite number in it")
     kept = {tower.name for tower in chosen}
     return chosen, PrecisionFigures(
         towers={t.name: _precision(form) if t.name in kept else FP32 for t in towers},

@@ -15,7 +15,8 @@ from msgspec import Struct
 
 from automm_serve.agreement import RELATIVE, compare_answers, relative_of
 from automm_serve.answers import AnyAnswer
-from automm_serve.errors import ServerError
+from automm_serve.bundle import MEND
+from automm_serve.errors import BundleError, ServerError, unknown_name
 from automm_serve.golden import read_answers
 from automm_serve.pipeline import load_pipeline
 from automm_serve.precisions import CPU_FILES, GPU_FILES
@@ -48,17 +49,25 @@ def read_canary(bundle: ServedBundle) -> Canary:
     """Take the golden rows of a bundle.
 
     Raises:
-        BundleError: They are damaged.
+        BundleError: They are damaged, or went away.
+        ConfigError: The target does not run the precision.
     """
     manifest = bundle.manifest
     pipeline = load_pipeline(bundle.path / manifest.pipeline)
     answers = {name: program.answer for name, program in pipeline.programs.items()}
     files = GPU_FILES if bundle.target in GPU else CPU_FILES
+    if bundle.precision not in files:
+        raise unknown_name("precision", bundle.precision, files)
     most, relative = bundle.max_batch, relative_of(manifest, files[bundle.precision])
     if manifest.golden is None or not manifest.golden.count:
         gaps = dict.fromkeys(column.name for column in pipeline.schema.columns)
         return Canary([msgspec.json.encode(gaps)], answers, {}, most, relative)
-    rows = (bundle.path / manifest.golden.rows).read_bytes().splitlines()
+    path = bundle.path / manifest.golden.rows
+    try:
+        rows = path.read_bytes().splitlines()
+    except OSError as error:
+        what = f"the golden rows cannot be read: {error}"
+        raise BundleError(where=str(path), what=what, mend=MEND) from error
     expected = read_answers(bundle.path / manifest.golden.answers).programs
     return Canary(rows, answers, expected, most, relative)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from automm_serve.cache import cache_folder
 from automm_serve.errors import ConfigError, near_name
 from automm_serve.manifest import REPOSITORY, Manifest
-from automm_serve.precisions import FP32
+from automm_serve.precisions import FP32, PRECISIONS, find_precision
 from automm_serve.triton import ENGINE_CACHE, PRECISION, config_name
 
 
@@ -22,26 +22,26 @@ def choose_config(path: Path, manifest: Manifest, target: str, precision: str) -
         precision: In which; what the target runs by itself where empty.
 
     Raises:
-        ConfigError: The bundle was not exported for the target, or it does not run the precision.
+        ConfigError: The bundle was not exported for the target, or it does not run the precision,
+            or its configuration names one that there is not.
     """
-    configs = path / REPOSITORY / manifest.name / "configs"
-    plain = configs / f"{target}.pbtxt"
-    if not plain.is_file():
+    folder = f"{REPOSITORY}/{manifest.name}/configs"
+    plain = f"{folder}/{target}.pbtxt"
+    if target not in manifest.targets or plain not in manifest.files:
         # The server would start on config.pbtxt, another target, without a word.
-        known = sorted({file.name.split(".")[0] for file in configs.glob("*.pbtxt")})
-        near = near_name(target, known)
+        near = near_name(target, manifest.targets)
         raise ConfigError(
             where=f"bundle {path}",
             what=f"it was not exported for the target {target!r}"
             + (f", but for {near!r}" if near else ""),
-            mend=f"Choose one of {', '.join(known) or 'none: the folder configs is empty'}",
+            mend=f"Choose one of {', '.join(manifest.targets)}",
         )
-    found = _precision_in(plain)
+    found = _precision_in(path / plain)
     if precision in ("", found):
         return config_name(target), found
-    if (configs / f"{config_name(target, precision)}.pbtxt").is_file():
+    others = [p for p in PRECISIONS if f"{folder}/{target}.{p}.pbtxt" in manifest.files]
+    if precision in others:
         return config_name(target, precision), precision
-    others = [file.name.split(".")[1] for file in configs.glob(f"{target}.*.pbtxt")]
     raise ConfigError(
         where=f"precision {precision!r}",
         what=f"the target {target!r} does not run it",
@@ -53,7 +53,7 @@ def _precision_in(config: Path) -> str:
     """Read one parameter of our own writing; the launcher goes without Triton's schema."""
     pattern = rf'key: "{PRECISION}"\s+value \{{\s+string_value: "(\w+)"'
     found = re.search(pattern, config.read_text(encoding="utf-8"))
-    return found[1] if found else FP32  # bundles of format 1 do not say it
+    return find_precision(found[1]) if found else FP32  # bundles of format 1 do not say it
 
 
 def place_config(configs: Path, chosen: str, name: str, content_sha256: str) -> None:

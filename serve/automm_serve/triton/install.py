@@ -132,7 +132,15 @@ def _fill(base: Path, scratch: Path, say: Callable[[str], None]) -> None:
 
 
 def _run(command: Sequence[str | Path], what: str) -> None:
-    done = subprocess.run(command, capture_output=True, text=True, timeout=1800)
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=1800)
+    except subprocess.TimeoutExpired as error:
+        raise ServerError(
+            where=what,
+            what="it did not end within half an hour",
+            mend="See that the package index can be reached, then run it again",
+            command="automm triton install",
+        ) from error
     if done.returncode:
         lines = [line for line in done.stderr.splitlines() if line.startswith("ERROR")]
         raise ServerError(

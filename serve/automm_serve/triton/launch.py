@@ -6,13 +6,14 @@ import secrets
 import shutil
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 from threading import RLock
 from typing import Self
 
 from msgspec import Struct
 
-from automm_serve.errors import ServerError
+from automm_serve.errors import AutoMMError, ServerError
 from automm_serve.triton import GPU
 from automm_serve.triton.canary import Canary, ask_canary, check_target, read_canary
 from automm_serve.triton.control import ADMIN_HEADER, Control
@@ -184,7 +185,8 @@ class TritonServer:
         still calls them. Where the new bundle fails, the old one goes on.
 
         Raises:
-            ServerError: The new bundle does not load, or does not answer its golden rows.
+            ServerError: The new bundle cannot be held, does not load, or does not answer its golden
+            rows.
             BundleError: It is no bundle.
             ConfigError: It has another name, or was not exported for this target.
         """
@@ -196,11 +198,17 @@ class TritonServer:
             stubs = self.process.stubs(old.name)
             try:
                 self._take(fresh, canary, old)
-            except ServerError as error:
+            except Exception as error:
                 failed = self.process.stubs(old.name) - stubs
                 self._take_back(old, old_canary, fresh, error)
                 self._forget(fresh, failed)
-                raise
+                if isinstance(error, AutoMMError):
+                    raise
+                raise ServerError(
+                    where=f"bundle {fresh.path}",
+                    what=f"it cannot be taken: {_reason(error)}",
+                    mend="The one before goes on; mend the cause, and swap again",
+                ) from error
             self._forget(old, stubs)
 
     def _open(self, bundle: str | Path, name: str) -> ServedBundle:
@@ -217,16 +225,16 @@ class TritonServer:
         self.check()
 
     def _take_back(
-        self, old: ServedBundle, canary: Canary, failed: ServedBundle, error: ServerError
+        self, old: ServedBundle, canary: Canary, failed: ServedBundle, error: Exception
     ) -> None:
         """Let the old bundle answer again; say so where that fails too."""
         try:
             self._take(old, canary, failed)
-        except ServerError as second:
+        except Exception as second:
             raise ServerError(
                 where=f"bundle {failed.path}",
-                what=f"it fails ({error.what.rstrip('.')}), and the one before cannot be loaded "
-                f"again ({second.what.rstrip('.')})",
+                what=f"it fails ({_reason(error)}), and the one before cannot be loaded "
+                f"again ({_reason(second)})",
                 mend="Lay a sound bundle there and swap again, or start the server anew",
             ) from error
 
@@ -238,9 +246,11 @@ class TritonServer:
         while idle and stubs & self.process.stubs(gone.name) and time.monotonic() < deadline:
             time.sleep(0.02)
         for graph in idle:
-            self.control.unload(graph)
+            with suppress(ServerError):  # it only costs memory, and must not hide why we are here
+                self.control.unload(graph)
         for graph in set(gone.graphs) - kept:
-            (self._repository / graph).unlink(missing_ok=True)
+            with suppress(OSError):
+                (self._repository / graph).unlink(missing_ok=True)
         release(gone)
 
     def _ask(self, canary: Canary, most: int | None = None) -> None:
@@ -281,3 +291,7 @@ class TritonServer:
         every = {"0.0.0.0": "127.0.0.1", "::": "::1"}
         host = every.get(self.options.host, self.options.host)
         return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _reason(error: Exception) -> str:
+    return (error.what if isinstance(error, AutoMMError) else str(error)).rstrip(".")

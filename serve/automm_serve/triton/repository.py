@@ -9,6 +9,7 @@ not take them away.
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
 import tempfile
 from pathlib import Path
@@ -19,7 +20,7 @@ from msgspec import Struct
 from automm_serve.bundle import MEND, file_fault
 from automm_serve.devices import check_engine, check_precision
 from automm_serve.engines import Engine, precision_of
-from automm_serve.errors import BundleError, ConfigError
+from automm_serve.errors import BundleError, ConfigError, ServerError
 from automm_serve.manifest import REPOSITORY, Manifest, read_manifest
 from automm_serve.onnx_file import check_weight_files
 from automm_serve.precisions import FP32
@@ -29,6 +30,7 @@ from automm_serve.triton import (
     IN_PROCESS,
     KNOWN_MODEL_PY,
 )
+from automm_serve.triton.config_check import check_models, served_files
 from automm_serve.triton.configs import choose_config, place_config
 from automm_serve.triton.locate import ServerParts
 
@@ -105,8 +107,8 @@ def open_served(path: Path, target: str, name: str = "", precision: str = "") ->
         precision: In which the graphs shall run; what the target runs by itself where empty.
 
     Raises:
-        BundleError: It is no bundle, or a file is missing or not ours, or the target needs
-            engines that were not built.
+        BundleError: It is no bundle, or a file is missing or not ours, or a configuration says
+            what ours do not, or the target needs engines that were not built.
         ConfigError: It was not exported for this target or precision, or has another name.
     """
     path = path.resolve()
@@ -119,36 +121,49 @@ def open_served(path: Path, target: str, name: str = "", precision: str = "") ->
         )
     if precision:
         check_precision(path, manifest, precision)
-    config, found = choose_config(path, manifest, target, precision)
-    bundle = ServedBundle(path, manifest, target, found, config)
-    _check_files(bundle)
-    _check_engines(bundle)
+    try:
+        _check_files(path, manifest)
+        config, found = choose_config(path, manifest, target, precision)
+        bundle = ServedBundle(path, manifest, target, found, config)
+        _check_engines(bundle)
+    except OSError as error:  # somebody takes it away meanwhile
+        raise BundleError(
+            where=f"bundle {path}", what=f"it cannot be read: {error}", mend=MEND
+        ) from error
     return bundle
 
 
 def hold(bundle: ServedBundle, scratch: Path, config: str) -> ServedBundle:
     """Return the bundle with its models in a folder of ours, where nobody replaces them.
 
-    They are hard links, which cost nothing; copies where that folder is on another disk.
+    They are hard links, which cost nothing; copies where that folder is on another disk. What the
+    manifest does not list, nobody has looked at: it stays behind.
 
     Args:
         bundle: To hold.
         scratch: Of the launcher.
         config: Name of the configuration that the server was told. The same precision may have
             another name in another bundle, where it is the default or no more; it is renamed.
+
+    Raises:
+        ServerError: The files cannot be linked or copied; nothing of them is left.
     """
-    held = Path(tempfile.mkdtemp(prefix="held_", dir=scratch))
-    for model in (bundle.name, *bundle.graphs):
-        shutil.copytree(
-            bundle.folder(model),
-            held / model,
-            copy_function=_link_or_copy,
-            ignore=shutil.ignore_patterns("__pycache__"),
-        )
-    for model in (bundle.name, *bundle.graph_models):
-        place_config(
-            held / model / "configs", bundle.config, config, bundle.manifest.content_sha256
-        )
+    held = scratch / f"held_{secrets.token_hex(8)}"
+    digest = bundle.manifest.content_sha256
+    try:
+        for name in served_files(bundle.manifest):
+            target = held / Path(name).relative_to(REPOSITORY)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            _link_or_copy(bundle.path / name, target)
+        for model in (bundle.name, *bundle.graph_models):
+            place_config(held / model / "configs", bundle.config, config, digest)
+    except OSError as error:
+        shutil.rmtree(held, ignore_errors=True)
+        raise ServerError(
+            where=f"bundle {bundle.path}",
+            what=f"it cannot be held: {error}",
+            mend=f"Make room in {scratch.parent}, and let nobody change the bundle meanwhile",
+        ) from error
     return msgspec.structs.replace(bundle, held=held)
 
 
@@ -181,7 +196,7 @@ def link_public(repository: Path, bundle: ServedBundle) -> None:
     _point(repository / bundle.name, taken)
 
 
-def _link_or_copy(source: str, target: str) -> None:
+def _link_or_copy(source: Path, target: Path) -> None:
     try:
         os.link(source, target)
     except OSError:  # another disk, or a file system without links
@@ -230,32 +245,23 @@ def _check_engines(bundle: ServedBundle) -> None:
             )
         for engine in engines:
             check_engine(bundle.path, bundle.manifest, graph, engine)
-            facts = bundle.manifest.files[engine.path]
-            fault = file_fault(bundle.path, engine.path, facts.size_bytes)
-            if fault:
-                raise BundleError(where=str(bundle.path / engine.path), what=fault, mend=MEND)
 
 
-def _check_files(bundle: ServedBundle) -> None:
-    version = bundle.folder(bundle.name) / "1"
+def _check_files(path: Path, manifest: Manifest) -> None:
+    code = f"{REPOSITORY}/{manifest.name}/1/model.py"
     # Without a model.py the server hangs while it loads, and says nothing.
-    needed = [version / "model.py", version / "pipeline.json"]
-    for path in needed:
-        if not path.exists():
-            raise BundleError(
-                where=f"bundle {bundle.path}",
-                what=f"{path.relative_to(bundle.path)} is missing",
-                mend=MEND,
-            )
-    for graph in bundle.manifest.graphs.values():
-        for name in graph.files.values():
-            fault = file_fault(bundle.path, name, bundle.manifest.files[name].size_bytes)
-            if fault:
-                raise BundleError(where=str(bundle.path / name), what=fault, mend=MEND)
-    check_weight_files(bundle.path, bundle.manifest)
-    if (version / "model.py").read_bytes() not in map(str.encode, KNOWN_MODEL_PY):
+    for name in (code, f"{REPOSITORY}/{manifest.name}/1/pipeline.json"):
+        if name not in manifest.files or not (path / name).exists():
+            raise BundleError(where=f"bundle {path}", what=f"{name} is missing", mend=MEND)
+    if (path / code).read_bytes() not in map(str.encode, KNOWN_MODEL_PY):
         raise BundleError(
-            where=f"bundle {bundle.path}",
+            where=f"bundle {path}",
             what="its model.py is not the one that every bundle has, so it is not run",
             mend="Export the bundle again, and look who changed the file",
         )
+    for name, facts in manifest.files.items():
+        fault = file_fault(path, name, facts.size_bytes)
+        if fault:
+            raise BundleError(where=str(path / name), what=fault, mend=MEND)
+    check_weight_files(path, manifest)
+    check_models(path, manifest)

@@ -69,7 +69,7 @@ def test_what_was_slow_once_is_forgotten(now):
 
 
 def test_large_weights_need_time_to_be_saved(now):
-    small, large = Clock(1010.0), Clock(1010.0, bytes_trained=2_000_000_000)
+    small, large = Clock(1010.0), Clock(1010.0, size_bytes=2_000_000_000)
     assert not small.is_over(1)
     assert large.is_over(1)
 

@@ -24,6 +24,12 @@ def config_of(**changes):
     return override(Config(), {f"env.{key}": value for key, value in changes.items()})
 
 
+@pytest.fixture(autouse=True)
+def script(monkeypatch):
+    """As in a script: a worker of xdist has no file that could be started once more."""
+    monkeypatch.setattr(sys.modules["__main__"], "__file__", __file__, raising=False)
+
+
 @pytest.fixture
 def gpus(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)

@@ -134,7 +134,7 @@ def check_merging(model, feed, product):
     assert not [n for n, _ in model.named_modules() if "lora" in n or "ia3" in n or "base" in n]
     for place, answer in enumerate(answers):
         put_state(model, best.load(place))
-        torch.testing.assert_close(model(feed)["logits"], answer, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(model(feed)["logits"], answer, rtol=1e-4, atol=5e-5)
     # The controls: the states differ, and to merge an average is something else.
     for one, other in itertools.combinations(answers, 2):
         assert not torch.allclose(one, other, atol=1e-4)

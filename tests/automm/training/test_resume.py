@@ -13,7 +13,8 @@ from safetensors.torch import load_file
 
 from automm.cli.main import main
 from automm.predictor import MultiModalPredictor
-from automm.training.resume import STATE, Recorder
+from automm.training.recorder import Recorder
+from automm.training.resume import STATE
 from automm_serve.errors import BundleError, ConfigError, DataError, SchemaError
 from tests.automm.training.running import TYPES, output, settings, start, table, write_script
 
@@ -25,7 +26,7 @@ predictor.fit(given["data"], hyperparameters=given["settings"], column_types=giv
 # Stands still behind the n-th validation, so that the kill comes when something was learnt.
 HANGS = """
 import time
-from automm.training.resume import Recorder
+from automm.training.recorder import Recorder
 write, count = Recorder.write, []
 def slow(*arguments, **named):
     write(*arguments, **named)

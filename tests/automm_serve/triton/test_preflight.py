@@ -140,8 +140,14 @@ def test_requests_are_no_larger_than_the_engines_take():
     assert served("gpu_trt").max_batch == served("cpu").max_batch == 32
 
 
-def test_a_target_of_rtx_needs_its_library_in_the_servers_python():
+def test_a_target_of_rtx_needs_its_library_in_the_servers_python(monkeypatch):
     parts = msgspec.structs.replace(PARTS, python=Path(sys.executable))
+
+    def without_cuda(python: Path, modules: tuple[str, ...]) -> PythonFacts:
+        assert modules == ("tensorrt_rtx", "cuda")
+        return msgspec.structs.replace(PARTS.facts, absent=("cuda",))
+
+    monkeypatch.setattr("automm_serve.triton.preflight.probe", without_cuda)
     with pytest.raises(ServerError, match=r"the server's Python lacks .*cuda") as caught:
         check_python(parts, "gpu_rtx")
     assert caught.value.command == f"{sys.executable} -m pip install 'automm-edge[tensorrt-rtx]'"
