@@ -25,7 +25,7 @@ from automm_serve.triton.launch import TritonServer
 from automm_serve.triton.repository import open_served
 from tests.automm_export.precision import small
 from tests.automm_export.prepared import add_engine, add_files
-from tests.triton.conftest import OPTIONS
+from tests.triton.conftest import OPTIONS, accept
 
 pytestmark = pytest.mark.triton
 PRECISIONS = ("fp32", "fp16", "int8")
@@ -141,6 +141,7 @@ def test_a_configuration_of_another_precision_is_seen(parts, mixed, tmp_path):
     configs = copied / REPOSITORY / "tiny" / "configs"
     # What a server does with a name that is not there: it starts on another configuration.
     shutil.copy(configs / "cpu.pbtxt", configs / "cpu.int8.pbtxt")
+    accept(copied)
     options = msgspec.structs.replace(OPTIONS, precision="int8")
     with pytest.raises(ServerError, match="loaded the precision 'fp32' where 'int8' was asked"):
         TritonServer(copied, options)

@@ -1,12 +1,15 @@
 """Choosing and holding a bundle, and swaps that fail on the way, without a server."""
 
 import shutil
+import signal
 from threading import RLock
 from types import SimpleNamespace
 
 import msgspec
 import pytest
+from click.testing import CliRunner
 
+from automm.cli.main import main
 from automm_serve.errors import BundleError, ConfigError, ServerError
 from automm_serve.triton import repository
 from automm_serve.triton.canary import read_canary
@@ -55,7 +58,7 @@ def test_what_is_not_listed_is_not_held(tmp_path):
     assert {"tiny/1/model.py", "tiny/configs/cpu.pbtxt"} <= found
 
 
-def test_what_cannot_be_held_leaves_nothing(tmp_path, monkeypatch):
+def test_what_cannot_be_held_leaves_nothing(tmp_path):
     served = open_served(frozen.copy(tmp_path), "cpu")
     (served.path / "model_repository" / "tiny" / "warmup" / "row2").unlink()
     (tmp_path / "scratch").mkdir()
@@ -153,3 +156,24 @@ def test_a_graph_that_is_not_unloaded_does_not_spoil_a_swap(server, monkeypatch)
     server.swap(frozen.V2)
     assert server.bundle.path == frozen.V2
     assert len(list(server._scratch.glob("held_*"))) == 1
+
+
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGTERM])
+def test_a_signal_before_the_server_is_ready_interrupts_the_launcher(monkeypatch, number):
+    seen = []
+
+    def start(*args: object) -> None:
+        try:
+            signal.raise_signal(number)
+        except KeyboardInterrupt:  # here the launcher ends the server
+            seen.append(number)
+            raise
+
+    handlers = {each: signal.getsignal(each) for each in (signal.SIGHUP, signal.SIGTERM)}
+    monkeypatch.setattr("automm_serve.triton.launch.TritonServer", start)
+    try:
+        assert CliRunner().invoke(main, ["serve", str(frozen.V1)]).exit_code != 0
+    finally:
+        for each, handler in handlers.items():
+            signal.signal(each, handler)
+    assert seen == [number]
