@@ -40,6 +40,7 @@ Truth and answers are codes in the order of `class_labels`, or numbers (float64)
 def cost(truth, prediction, probabilities, classes):
     return ((truth == 1) & (prediction == 0)).sum() * 10 + ((truth == 0) & (prediction == 1)).sum()
 
+
 cost.greater_is_better = False
 
 predictor = MultiModalPredictor(label="kind", eval_metric=cost).fit("train.csv")
