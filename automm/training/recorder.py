@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from automm.config.schema import Config
 from automm.training.resume import START, Kept, Progress, Request, Resumable, damaged
 from automm.training.soup import BestStates, State, put_state, take_state
+from automm_serve.atomic import sync
 
 
 class Recorder:
@@ -191,23 +191,13 @@ def _save(tensors: State, file: Path) -> None:
     new = file.with_suffix(".new")
     # A copy of each: safetensors refuses two names for one memory.
     save_file({name: tensor.clone() for name, tensor in tensors.items()}, new)
-    _flush(new)
+    sync(new)
     new.rename(file)
 
 
 def _replace(file: Path, content: bytes) -> None:
     new = file.with_suffix(".new")
     new.write_bytes(content)
-    _flush(new)
+    sync(new)
     new.replace(file)
-    _flush(file.parent)
-
-
-def _flush(path: Path) -> None:
-    if os.name == "nt":  # folders cannot be opened there
-        return
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    sync(file.parent)
