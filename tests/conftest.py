@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Generator
 from pathlib import Path
@@ -10,6 +11,9 @@ from typing import NoReturn
 import pytest
 
 from tests import needs
+
+# The workers of a run share the cores: pools of more threads than that wait for each other.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 _LOOK_UPS = {"socket.getaddrinfo", "socket.gethostbyname", "socket.gethostbyaddr"}
 _SENDS = {"socket.connect", "socket.sendto", "socket.sendmsg"}

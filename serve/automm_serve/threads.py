@@ -13,6 +13,9 @@ from automm_serve.errors import ConfigError
 
 VARIABLE = "AUTOMM_THREADS"
 
+OPENMP_VARIABLE = "OMP_NUM_THREADS"
+"""What users bound the threads of numerical libraries by; a bound of the budget too."""
+
 TOKENIZER_VARIABLE = "RAYON_NUM_THREADS"
 """What the pool of `tokenizers` is told its size by; it has no call for it, and reads this once."""
 
@@ -20,8 +23,8 @@ TOKENIZER_VARIABLE = "RAYON_NUM_THREADS"
 def thread_budget(cgroup: Path = Path("/sys/fs/cgroup")) -> int:
     """Return how many threads this process may keep busy, at least 1.
 
-    The least of the affinity mask and the quota of the control group; ``AUTOMM_THREADS`` in the
-    environment stands above both.
+    The least of the affinity mask, the quota of the control group and ``OMP_NUM_THREADS``;
+    ``AUTOMM_THREADS`` in the environment stands above all three.
 
     Args:
         cgroup: Where the control group of this process is mounted.
@@ -38,14 +41,20 @@ def thread_budget(cgroup: Path = Path("/sys/fs/cgroup")) -> int:
                 mend="Set it to the number of threads, or unset it",
             )
         return int(wanted)
-    quota = _quota(cgroup)
-    return max(1, min(_affinity(), quota) if quota else _affinity())
+    bounds = (_affinity(), _quota(cgroup), _openmp())
+    return max(1, min(bound for bound in bounds if bound is not None))
 
 
 def _affinity() -> int:
     if hasattr(os, "sched_getaffinity"):  # Linux only
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def _openmp() -> int | None:
+    """The bound; None where there is none. OpenMP's form for nested levels counts by the first."""
+    first = os.environ.get(OPENMP_VARIABLE, "").partition(",")[0].strip()
+    return int(first) if first.isdecimal() and int(first) else None
 
 
 def _quota(root: Path) -> int | None:

@@ -6,13 +6,14 @@ from pathlib import Path
 import pytest
 
 from automm_serve.errors import ConfigError
-from automm_serve.threads import VARIABLE, thread_budget
+from automm_serve.threads import OPENMP_VARIABLE, VARIABLE, thread_budget
 
 
 @pytest.fixture
 def cores(monkeypatch):
     """Eight cores, and no variable in the environment."""
-    monkeypatch.delenv(VARIABLE, raising=False)
+    for variable in (VARIABLE, OPENMP_VARIABLE):
+        monkeypatch.delenv(variable, raising=False)
     monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(8)), raising=False)
     return 8
 
@@ -55,6 +56,14 @@ def test_where_there_are_no_control_groups_and_no_affinity_the_cores_count(
     monkeypatch.delattr(os, "sched_getaffinity")
     monkeypatch.setattr(os, "cpu_count", lambda: None)
     assert thread_budget(tmp_path / "absent") == 1
+
+
+@pytest.mark.parametrize(
+    ("value", "budget"), [("3", 3), ("3,2", 3), ("100", 8), ("0", 8), ("", 8), ("many", 8)]
+)
+def test_the_variable_of_openmp_is_a_bound(tmp_path, cores, monkeypatch, value, budget):
+    monkeypatch.setenv(OPENMP_VARIABLE, value)
+    assert thread_budget(tmp_path) == budget
 
 
 def test_the_variable_stands_above_the_quota(tmp_path, cores, monkeypatch):

@@ -79,13 +79,14 @@ import json, time
 from pathlib import Path
 import onnxruntime, triton_python_backend_utils as pb_utils
 
-HOLD = Path("HOLD_PATH")  # while it is there, large batches wait; no golden request is one
+HOLD = Path("HOLD_PATH")  # while it is there, the graph that it names waits, and says so
 
 class TritonPythonModel:
     def initialize(self, args):
         file = json.loads(args["model_config"])["default_model_filename"]
         path = Path(args["model_repository"]) / args["model_version"] / file
         self.live = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+        self.name = args["model_name"]
 
     def execute(self, requests):
         return [self.answer(request) for request in requests]
@@ -93,10 +94,17 @@ class TritonPythonModel:
     def answer(self, request):
         names = [value.name for value in self.live.get_inputs()]
         feed = {n: pb_utils.get_input_tensor_by_name(request, n).as_numpy() for n in names}
-        deadline = time.monotonic() + 30
-        while len(feed[names[0]]) >= 16 and HOLD.exists() and time.monotonic() < deadline:
+        deadline = time.monotonic() + 120
+        while self.is_held() and time.monotonic() < deadline:
+            HOLD.with_name("held").touch()
             time.sleep(0.02)
         outputs = [value.name for value in self.live.get_outputs()]
         found = zip(outputs, self.live.run(outputs, feed))
         return pb_utils.InferenceResponse([pb_utils.Tensor(n, t) for n, t in found])
+
+    def is_held(self):
+        try:
+            return HOLD.read_text() == self.name
+        except FileNotFoundError:
+            return False
 """

@@ -7,6 +7,7 @@ import socket
 import threading
 import time
 from collections import Counter
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -43,6 +44,13 @@ def left_behind(server: TritonServer) -> list[Path]:
     """What a server that was stopped should not have left."""
     regions = list(Path("/dev/shm").glob(f"{server.process._shm_prefix}*"))
     return [*regions, *([server._scratch] if server._scratch.exists() else [])]
+
+
+def wait_until(holds: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 60
+    while not holds():
+        assert time.monotonic() < deadline, "it never came about"
+        time.sleep(0.02)
 
 
 def test_a_server_stops_without_a_trace(parts, bundles):
@@ -248,18 +256,17 @@ def test_graphs_that_are_models_of_their_own_are_swapped_with_their_caller(full_
 
 def test_a_graph_stays_until_the_last_request_that_calls_it_is_answered(full_server, bundles):
     options = msgspec.structs.replace(OPTIONS, target="cpu_ort", server=full_server)
-    table = {"title": ["cat"] * 16 + ["the old dog sat " * 9] * 16}  # two lengths, so two calls
+    table = {"title": ["cat"] * 2 + ["the old dog sat " * 9] * 2}  # two lengths, so two calls
     hold = Path(full_server) / "hold"
+    (graph,) = open_served(bundles[0], "cpu_ort").graphs
     with TritonServer(bundles[0], options) as server, ThreadPoolExecutor(2) as pool:
-        old = Client(server.url())
+        old = Client(server.url(), timeout_s=120)
         expected = load(bundles[0], threads=1).run(table).columns["kind"]
-        hold.touch()
+        hold.write_text(graph)
         answer = pool.submit(old.run, table)
-        time.sleep(0.5)  # the old model is in its first call
+        wait_until(hold.with_name("held").exists)  # the old model is in its first call
         swap = pool.submit(server.swap, bundles[1])
-        deadline = time.monotonic() + 60
-        while server.bundle.path != bundles[1] and time.monotonic() < deadline:
-            time.sleep(0.02)
+        wait_until(lambda: server.bundle.path == bundles[1])
         server.check()
         time.sleep(0.5)  # long enough to unload its graph, were that not waited for
         assert not swap.done()

@@ -18,7 +18,7 @@ from automm_export.engines.options import EngineOptions
 from automm_serve import atomic
 from automm_serve.bundle import Bundle, load
 from automm_serve.errors import BundleError, ConfigError, ExportError, MissingDependencyError
-from automm_serve.manifest import encode_manifest
+from automm_serve.manifest import FORMAT, Manifest, encode_manifest
 from automm_serve.verify import file_digest, files_in, verify
 from tests.automm_export.tiny import rows
 from tests.needs import need_rtx
@@ -37,6 +37,16 @@ def rtx():
 
 def contents(folder: Path) -> dict[str, str]:
     return {name: file_digest(folder / name) for name in files_in(folder)}
+
+
+def unsealed(manifest: Manifest) -> dict[str, Any]:
+    """A manifest without what follows from the bytes of an engine."""
+    facts: dict[str, Any] = msgspec.to_builtins(manifest)
+    for graph in facts["graphs"].values():
+        engines = [{**engine, "path": ""} for engine in graph["engines"]]
+        graph.update(model="", files=sorted(graph["files"]), engines=engines)
+    del facts["files"], facts["content_sha256"], facts["sha256"]
+    return facts
 
 
 @pytest.mark.rtx
@@ -62,11 +72,12 @@ def test_engines_are_added_and_all_else_stays(bundle):
 
 @pytest.mark.rtx
 @pytest.mark.usefixtures("rtx")
-def test_again_gives_the_same_bytes_and_one_precision_replaces_its_own_engine(bundle):
+def test_again_changes_the_engine_alone_and_one_precision_replaces_its_own(bundle):
     compile_bundle(bundle)
-    once = contents(bundle)
+    once = Bundle.open(bundle).manifest
     compile_bundle(bundle)
-    assert contents(bundle) == once
+    again = Bundle.open(bundle).manifest
+    assert unsealed(again) == unsealed(once)  # TensorRT does not always write the same bytes
     compile_bundle(bundle, options=EngineOptions(capabilities=("8.6",)))
     (engine,) = Bundle.open(bundle).manifest.graphs["predict"].engines
     assert engine.capabilities == ("8.6",)
@@ -225,7 +236,7 @@ def test_a_bundle_of_the_first_format_gets_engines_too(bundle):
     )
     compile_bundle(bundle)
     manifest = Bundle.open(bundle).manifest
-    assert (manifest.format, len(manifest.graphs["predict"].engines)) == (2, 1)
+    assert (manifest.format, len(manifest.graphs["predict"].engines)) == (FORMAT, 1)
     assert verify(bundle).ok
 
 
