@@ -15,9 +15,11 @@ from automm.config.schema import Config
 from automm.data.infer import Understanding
 from automm.data.tables import Split, TrainingTables, digest, read_more_tables, read_training_tables
 from automm.saved import RECORD, Saved, read_predictor, release, write_predictor
+from automm.search.state import is_search
 from automm.training import devices
-from automm.training.outcome import Course, FitSummary
-from automm.training.resume import FOLDER, START, STATE, Request, Resumable, check_same
+from automm.training.distill import Teacher
+from automm.training.outcome import Course, FitSummary, Listener
+from automm.training.resume import FOLDER, START, STATE, Begun, Request, Resumable, check_same
 from automm_serve.answers import ClassesAnswer
 from automm_serve.atomic import check_place
 from automm_serve.errors import ConfigError
@@ -37,6 +39,7 @@ class Asked(Struct, frozen=True, kw_only=True):
         max_num_tuning_data: Most rows to validate on.
         image_root: Folder that relative picture paths start from.
         seed: Of the split and of everything else.
+        teacher_predictor: A predictor that teaches, or its folder.
     """
 
     data: Any
@@ -46,6 +49,7 @@ class Asked(Struct, frozen=True, kw_only=True):
     max_num_tuning_data: int | None = None
     image_root: str | Path | None = None
     seed: int = 0
+    teacher_predictor: Any = None
 
     def filled(self, earlier: Request | None) -> Asked:
         """Return it with what is left out taken from a fit that was cut off."""
@@ -58,6 +62,13 @@ class Asked(Struct, frozen=True, kw_only=True):
         }
         return msgspec.structs.replace(self, **changes)
 
+    def of_fit(self, given: Mapping[str, Any], teacher: Teacher | None = None) -> dict[str, Any]:
+        """Return the arguments of ``fit``, with what was left out filled in."""
+        own = {name: getattr(self, name) for name in self.__struct_fields__ if name in given}
+        if teacher is not None and teacher.path is not None:  # for a process with another folder
+            own["teacher_predictor"] = teacher.path
+        return {**given, **own, "train_data": self.data}
+
     def split(self) -> Split:
         """Return how rows to validate on are got."""
         return Split(fraction=self.holdout_frac, seed=self.seed, most=self.max_num_tuning_data)
@@ -69,6 +80,7 @@ class Asked(Struct, frozen=True, kw_only=True):
         problem_type: str,
         metric: str,
         eval_metric: str | None,
+        teacher: Teacher | None = None,
     ) -> Request:
         """Return what a resume folder holds of it."""
         return Request(
@@ -85,11 +97,13 @@ class Asked(Struct, frozen=True, kw_only=True):
             holdout_frac=self.holdout_frac,
             max_num_tuning_data=self.max_num_tuning_data,
             image_root=None if self.image_root is None else str(self.image_root),
+            teacher_predictor=None if teacher is None else teacher.path,
+            teacher="" if teacher is None else teacher.sha256,
             made_by=release(),
         )
 
 
-def find_start(trained: Saved | None, resumable: Resumable | None, path: Path) -> Saved | None:
+def find_start(trained: Saved | None, resumable: Begun | None, path: Path) -> Saved | None:
     """Return the predictor that is trained on; None where a fit begins anew.
 
     Raises:
@@ -168,6 +182,7 @@ def make_course(
     tables: TrainingTables,
     start: Saved | None,
     resumable: Resumable | None,
+    listener: Listener | None,
 ) -> Course:
     """Return how the fit begins, and where its course is kept.
 
@@ -183,6 +198,7 @@ def make_course(
         start=None if start is None else start.trained,
         write_start=None if start is None else partial(write_predictor, start),
         positions=tables.positions,
+        listener=listener,
     )
 
 
@@ -214,7 +230,7 @@ def free_place(path: str | Path) -> Path:
         mend, command = "Pass another path, or remove what is there", ""
         if (folder / RECORD).is_file():
             what = "a predictor is there"
-        elif (folder / STATE).is_file():
+        elif (folder / STATE).is_file() or is_search(folder):
             what = "a fit that was cut off is there"
             mend = "Remove it or pass another path, or go on with it by"
             command = f"automm train --resume {folder}"

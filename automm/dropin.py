@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from automm.config.unsupported import refuse_unsupported
+from automm.decisions import DecisionCalls
 from automm.models.dump import dump_encoders
 from automm.report.html import FILE as REPORT
 from automm.saved import Saved
@@ -28,11 +29,10 @@ from automm_export.rewrite import OPSET
 from automm_serve.bundle import Bundle
 from automm_serve.errors import ConfigError, SchemaError, near_name
 from automm_serve.predictor import LocalPredictor
-from automm_serve.predicts import Predicts
 from automm_serve.table import read_table
 
 if TYPE_CHECKING:
-    from automm_serve.metrics import Metric, MetricLike
+    from automm_serve.metrics import MetricLike
 
 PROVIDERS = ("CPUExecutionProvider",)
 """Of ONNX Runtime, that ``optimize_for_inference`` takes; others go by ``export`` and a target."""
@@ -43,17 +43,12 @@ AUTOGLUON_OPSET = 16
 """Default of its ``export_onnx``, at which nothing is asked for."""
 
 
-class AutoGluonCalls(Predicts):
+class AutoGluonCalls(DecisionCalls):
     """Names that a script of AutoGluon may use; the predictor is the only class of them."""
 
     verbosity: int
-    _local: LocalPredictor | None
     _num_gpus: int | None = None
-    _own_metrics: dict[str, Metric]
     _bundle: TemporaryDirectory[str] | None = None
-
-    @abstractmethod
-    def _fitted(self) -> Saved: ...
 
     @abstractmethod
     def exportable(self) -> Exportable:
@@ -93,6 +88,7 @@ class AutoGluonCalls(Predicts):
         data: object,
         *,
         as_pandas: bool | None = None,
+        decision_threshold: float | None = None,
         return_errors: bool = False,
         realtime: bool | None = False,
         image_root: str | Path | None = None,
@@ -104,6 +100,7 @@ class AutoGluonCalls(Predicts):
         Args:
             data: Any form of table.
             as_pandas: See there.
+            decision_threshold: See there.
             return_errors: See there.
             realtime: See there.
             image_root: See there.
@@ -114,6 +111,7 @@ class AutoGluonCalls(Predicts):
         found = super().predict(
             data,
             as_pandas=as_pandas,
+            decision_threshold=decision_threshold,
             return_errors=return_errors,
             realtime=realtime,
             image_root=image_root,
@@ -187,6 +185,7 @@ class AutoGluonCalls(Predicts):
         data: object,
         metrics: MetricLike | Sequence[MetricLike] | None = None,
         *,
+        decision_threshold: float | None = None,
         return_pred: bool = False,
         realtime: bool | None = False,
         image_root: str | Path | None = None,
@@ -198,6 +197,7 @@ class AutoGluonCalls(Predicts):
         Args:
             data: Any form of table, with the label.
             metrics: See there; ``eval_metric`` where None.
+            decision_threshold: See there.
             return_pred: See there.
             realtime: See there.
             image_root: See there.
@@ -219,7 +219,12 @@ class AutoGluonCalls(Predicts):
         if metrics is None and self.eval_metric is not None:
             metrics = self._own_metrics.get(self.eval_metric, self.eval_metric)
         return super().evaluate(
-            data, metrics, return_pred=return_pred, realtime=realtime, image_root=image_root
+            data,
+            metrics,
+            decision_threshold=decision_threshold,
+            return_pred=return_pred,
+            realtime=realtime,
+            image_root=image_root,
         )
 
     def fit_summary(self, verbosity: int = 0, show_plot: bool = False) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import warnings
 from collections.abc import Mapping
 from datetime import datetime
@@ -23,12 +24,17 @@ from automm.config.presets import find_preset, without_weights
 from automm.config.schema import Config
 from automm.config.unsupported import refuse_unsupported
 from automm.data.tables import TrainingTables, digest
+from automm.decisions import Wanted, calibration_settings
 from automm.dropin import NUM_GPUS, AutoGluonCalls
 from automm.report.html import FILE as REPORT
 from automm.report.html.evidence import read_labelled
 from automm.report.html.of_predictor import report_predictor
 from automm.saved import Record, Saved, read_predictor, release, write_predictor
+from automm.search.calls import SearchCalls
+from automm.search.plan import Plan
+from automm.search.state import SearchState, is_search, read_search
 from automm.tasks import find_task
+from automm.teacher import find_teacher
 from automm.training.devices import is_main
 from automm.training.fit import FitWarning, Goal, fit
 from automm.training.logs import check_loggers, move_logs
@@ -48,7 +54,7 @@ HOME = Path("AutoMMModels")
 """Folder for predictors that are given none."""
 
 
-class MultiModalPredictor(AutoGluonCalls):
+class MultiModalPredictor(SearchCalls, AutoGluonCalls):
     """Learns one column of a table from the others: pictures, texts, numbers, categories.
 
     Args:
@@ -104,7 +110,7 @@ class MultiModalPredictor(AutoGluonCalls):
         self._pretrained = pretrained
         self._saved: Saved | None = None
         self._local: LocalPredictor | None = None
-        self._resumable: Resumable | None = None
+        self._resumable: Resumable | SearchState | None = None
 
     def fit(
         self,
@@ -118,8 +124,12 @@ class MultiModalPredictor(AutoGluonCalls):
         hyperparameters: Hyperparameters = None,
         column_types: Mapping[str, str | None] | None = None,
         holdout_frac: float | None = None,
+        calibrate: Wanted = "auto",
+        calibrate_decision_threshold: Wanted = "auto",
         image_root: str | Path | None = None,
+        teacher_predictor: object | None = None,
         seed: int = 0,
+        hyperparameter_tune_kwargs: Mapping[str, object] | None = None,
         **unsupported: object,
     ) -> Self:
         """Train, and save.
@@ -140,24 +150,35 @@ class MultiModalPredictor(AutoGluonCalls):
                 trained already, on top of its own.
             column_types: Column -> type, for those that are to be taken as said.
             holdout_frac: Share of the rows to hold out.
+            calibrate: Fit a temperature, so that probabilities say how often answers are right;
+                ``auto``: as ``optim.calibrate`` says.
+            calibrate_decision_threshold: Of two classes, fit the probability from which on the
+                second one is answered; ``auto``: as ``optim.calibrate_decision_threshold`` says.
             image_root: Folder that relative picture paths start from.
+            teacher_predictor: A trained predictor of the same column, or its folder: what it
+                answers is learned beside the label, by ``distiller.*``. It may read other columns.
             seed: Of the split, the weights and the order of rows.
+            hyperparameter_tune_kwargs: Search for settings whose hyperparameters are ranges; see
+                ``automm.config.search.SearchOptions``. The best trial becomes this predictor.
             **unsupported: Other arguments of AutoGluon, at their defaults only.
 
         Returns:
             Itself.
 
         Raises:
-            ConfigError: A setting is unknown, or the folder to save to is not empty.
+            ConfigError: A setting is unknown, the folder to save to is not empty, or the teacher
+                has learned something else.
             DataError: The table cannot be learned from; the message says why.
             SchemaError: A column that is named is not there.
         """
-        refuse_unsupported("fit", unsupported)
+        given = {name: one for name, one in locals().items() if name not in ("self", "unsupported")}
+        refuse_unsupported("fit", unsupported, given)
         entered = monotonic()
         label = self._needed_label()
         if self._problem_type is not None and self._problem_type != "classification":
             find_task(self._problem_type)
         _check_seed(seed)
+        plan = self._plan(presets, hyperparameters, hyperparameter_tune_kwargs)
         asked = Asked(
             data=train_data,
             tuning_data=tuning_data,
@@ -166,15 +187,19 @@ class MultiModalPredictor(AutoGluonCalls):
             max_num_tuning_data=max_num_tuning_data,
             image_root=image_root,
             seed=seed,
+            teacher_predictor=teacher_predictor,
         ).filled(self._resumable.request if self._resumable else None)
         path = self._place(save_path)
         start = find_start(self._saved, self._resumable, path)
-        config = self._configure(presets, hyperparameters, start)
+        config = self._configure(presets, hyperparameters, start, plan)
+        config = override(config, calibration_settings(calibrate, calibrate_decision_threshold))
         tables = read_tables(
             asked, label, start, problem_type=self._problem_type, eval_metric=self._eval_metric
         )
         for notice in tables.understanding.notices:
             warnings.warn(notice, FitWarning, stacklevel=2)
+        earlier = self._resumable.request if self._resumable else None
+        teacher = find_teacher(asked, tables, config, start, earlier)
         problem_type = str(tables.understanding.problem_type)
         default = self.eval_metric or find_task(problem_type).metrics[0]
         metric = self.validation_metric or default
@@ -189,16 +214,25 @@ class MultiModalPredictor(AutoGluonCalls):
             deadline=None if time_limit is None else entered + time_limit,
             shows_progress=self._shows_progress,
             own_metric=own,
+            teacher=teacher,
+            eval_metric=find_metric(self._own_metrics.get(default, default), problem_type),
         )
-        request = asked.request(tables, label, problem_type, metric, self.eval_metric)
-        course = make_course(path, request, config, tables, start, self._resumable)
+        request = asked.request(tables, label, problem_type, metric, self.eval_metric, teacher)
+        if plan is not None:
+            given = asked.of_fit(given, teacher)
+            self._search(plan, goal, request, config, tables.valid, path, given)
+            return self
+        resumable = self._resumable if isinstance(self._resumable, Resumable) else None
+        course = make_course(path, request, config, tables, start, resumable, self.listener)
         check_loggers(config.env.loggers)
         trained = fit(goal, config, tables.train, tables.valid, course)
+        gc.collect()  # Lightning's trainer and the module hold each other, and with them all rows
         record = _record(tables, label, default, metric, trained.summary)
         self._take(Saved(record, trained), path)
         end(self._fitted(), path, trained.summary)
         if is_main():
             move_logs(path)
+        if is_main() and self.listener is None:
             report_predictor(self, self._fitted(), tables.valid, path / REPORT, own_metric=own)
         return self
 
@@ -214,7 +248,8 @@ class MultiModalPredictor(AutoGluonCalls):
 
         Args:
             path: Its folder.
-            resume: Open a fit that was cut off there; ``fit`` with the same table goes on with it.
+            resume: Open a fit or a search that was cut off there; ``fit`` with the same table goes
+                on with it.
             verbosity: As in the constructor.
             **unsupported: None.
 
@@ -225,7 +260,8 @@ class MultiModalPredictor(AutoGluonCalls):
         refuse_unsupported("load", unsupported)
         predictor = cls(verbosity=verbosity)
         if resume:
-            predictor._resume(read_resumable(Path(path)), Path(path))
+            found = read_search(Path(path)) if is_search(Path(path)) else read_resumable(Path(path))
+            predictor.go_on_with(found, Path(path))
             return predictor
         predictor._take(read_predictor(Path(path)), Path(path))
         return predictor
@@ -374,7 +410,11 @@ class MultiModalPredictor(AutoGluonCalls):
         return self._resumable.request.data if self._resumable else None
 
     def _configure(
-        self, presets: str | None, hyperparameters: Hyperparameters, start: Saved | None
+        self,
+        presets: str | None,
+        hyperparameters: Hyperparameters,
+        start: Saved | None,
+        plan: Plan | None,
     ) -> Config:
         if self._resumable is not None and presets is None:
             return override(self._resumable.config, hyperparameters)
@@ -383,7 +423,10 @@ class MultiModalPredictor(AutoGluonCalls):
         config = find_preset(presets or self._presets)
         if not self._pretrained:
             config = without_weights(config)
-        config = override(override(config, self._hyperparameters), hyperparameters)
+        if plan is not None:
+            config = override(config, plan.fixed)
+        else:
+            config = override(override(config, self._hyperparameters), hyperparameters)
         return config if self._num_gpus is None else override(config, {NUM_GPUS: self._num_gpus})
 
     def _name_of(self, metric: MetricLike | None) -> str | None:
@@ -407,7 +450,8 @@ class MultiModalPredictor(AutoGluonCalls):
         own = None if self._saved is not None else self._path
         return free_place(save_path or own or _new_path())
 
-    def _resume(self, found: Resumable, path: Path) -> None:
+    def go_on_with(self, found: Resumable | SearchState, path: Path) -> None:
+        """Let the next ``fit`` go on with one that was cut off, in its folder."""
         request = found.request
         self._resumable, self._path = found, path
         self._label, self._problem_type = request.label, request.problem_type

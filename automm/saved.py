@@ -14,6 +14,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TypeVar
@@ -40,10 +41,11 @@ from automm_serve.schema import Schema
 
 T = TypeVar("T")
 
-FORMAT = 2
+FORMAT = 3
 """Version that this release writes; it reads this one and every earlier one.
 
-2 adds ``rows/tuning.jsonl``."""
+2 adds ``rows/tuning.jsonl``; 3 adds the temperature to the weights, and a threshold to the answer.
+"""
 
 RECORD = "predictor.json"
 TUNING_FILE = "rows/tuning.jsonl"
@@ -113,7 +115,8 @@ def write_predictor(
     with write_folder(path, replace=replace, known_by=known_by) as folder:
         if keep is not None and (path / keep).is_dir():
             shutil.copytree(path / keep, folder / keep)
-        (folder / RECORD).write_bytes(_pretty(saved.record))
+        record = msgspec.structs.replace(saved.record, format=FORMAT)  # it may have been read
+        (folder / RECORD).write_bytes(_pretty(record))
         (folder / "pipeline.json").write_bytes(dump_pipeline(trained.pipeline))
         (folder / "config.json").write_bytes(_pretty(trained.config))
         (folder / LOGS).mkdir(exist_ok=True)
@@ -150,7 +153,7 @@ def read_predictor(path: Path) -> Saved:
     record = _read(path / RECORD, Record)
     pipeline = load_pipeline(path / "pipeline.json")
     config = _read(path / "config.json", Config)
-    model = _build(path, pipeline, config)
+    model = _build(path, pipeline, config, may_lack=() if found > 2 else ("temperature",))
     schema = pipeline.schema
     tuned = (path / TUNING_FILE).is_file()
     return Saved(
@@ -173,14 +176,16 @@ def _labelled(pipeline: Pipeline) -> Schema:
     return Schema((*pipeline.schema.columns, label))
 
 
-def _build(path: Path, pipeline: Pipeline, config: Config) -> FusedModel:
+def _build(path: Path, pipeline: Pipeline, config: Config, may_lack: Sequence[str]) -> FusedModel:
     """Make the architecture from the folder alone, and put the weights in."""
     task = find_task(pipeline.problem_type)
     answer = pipeline.programs["predict"].answer
     model = task.model(pipeline.processors, answer, _from_folder(path, pipeline, config))
     file = path / "model.safetensors"
     try:
-        load_model(model, str(file))
+        missing, unknown = load_model(model, str(file), strict=False)
+        if strange := sorted({*missing, *unknown} - {*may_lack}):
+            raise RuntimeError(f"weights are missing or unknown: {', '.join(strange[:5])}")
     except (OSError, RuntimeError, SafetensorError) as error:
         raise _damaged(file, error) from error
     return model.eval()

@@ -73,6 +73,8 @@ OTHER_PROPERTIES = {
 PARAMETERS = {
     ("load", "resume"): "goes on with a fit that was cut off, to the same result",
     ("predict", "**kwargs"): "those that AutoGluon reads there are for object detection",
+    ("fit", "hyperparameter_tune_kwargs"): "its names; what the two `*_init_args` take is in "
+    "[search.md](search.md)",
     ("predict", "save_results"): "writes `predictions.csv` into the predictor's folder",
     ("export_onnx", "data"): "not needed: the predictor keeps rows to try the graph on",
 }

@@ -6,8 +6,11 @@ import warnings
 from typing import TYPE_CHECKING, Any
 
 import click
+import msgspec
 
 from automm.cli.console import print_json, print_table, remark
+from automm.report import search as trials
+from automm.search.record import SearchSummary
 
 if TYPE_CHECKING:
     from automm.predictor import MultiModalPredictor
@@ -16,6 +19,8 @@ if TYPE_CHECKING:
 @click.command(
     epilog="\b\nExample:\n  automm train rows.csv --label price --out predictor\n"
     "  automm train rows.csv --label kind --set optim.max_epochs=2 --column-type zip=categorical\n"
+    "  automm train rows.csv --label kind --num-trials 20 "
+    """--set 'optim.lr={"loguniform":[1e-5,1e-2]}'\n"""
     "  automm train --resume predictor"
 )
 @click.argument("data", required=False)
@@ -35,12 +40,24 @@ if TYPE_CHECKING:
 )  # fmt: skip
 @click.option(
     "--set", "-o", "--hyperparameter", "settings", multiple=True, metavar="KEY=VALUE",
-    help="A setting, such as optim.lr=1e-4. Repeat it for several.",
+    help="A setting, such as optim.lr=1e-4, or a range to search. Repeat it for several.",
 )  # fmt: skip
 @click.option(
     "--column-type", "column_types", multiple=True, metavar="COL=KIND",
     help="What a column is: categorical, numerical, text, image_path, null. Repeat it.",
 )  # fmt: skip
+@click.option(
+    "--teacher", metavar="DIR",
+    help="A trained predictor of the same column: what it answers is learned too.",
+)  # fmt: skip
+@click.option(
+    "--calibrate-threshold", is_flag=True,
+    help="Fit the probability from which on the second of two classes is answered.",
+)  # fmt: skip
+@click.option("--num-trials", type=int, metavar="N", help="Search: most trials.")
+@click.option("--searcher", metavar="NAME", help="Search: bayes or random.")
+@click.option("--scheduler", metavar="NAME", help="Search: ASHA, which stops poor trials, or FIFO.")
+@click.option("--max-concurrent", type=int, metavar="N", help="Search: trials at once.")
 @click.option("--image-root", metavar="DIR", help="Folder that relative picture paths start from.")
 @click.option("--device", type=click.Choice(["auto", "cpu", "gpu"]), help="auto where not given.")
 @click.option("--devices", type=int, metavar="N", help="Processes, one a device; -1 for all GPUs.")
@@ -60,6 +77,12 @@ def command(
     resume: str | None,
     settings: tuple[str, ...],
     column_types: tuple[str, ...],
+    teacher: str | None,
+    calibrate_threshold: bool,
+    num_trials: int | None,
+    searcher: str | None,
+    scheduler: str | None,
+    max_concurrent: int | None,
     image_root: str | None,
     device: str | None,
     devices: int | None,
@@ -84,6 +107,13 @@ def command(
         "strategy": strategy,
     }
     given = [f"env.{key}={value}" for key, value in environment.items() if value is not None]
+    asked = {
+        "num_trials": num_trials,
+        "searcher": searcher,
+        "scheduler": scheduler,
+        "max_concurrent": max_concurrent,
+    }
+    search = {name: value for name, value in asked.items() if value is not None}
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         predictor.fit(
@@ -93,8 +123,11 @@ def command(
             time_limit=time_limit,
             hyperparameters=[*given, *settings],
             column_types=_pairs(column_types) or None,
+            calibrate_decision_threshold=True if calibrate_threshold else "auto",
             image_root=image_root,
+            teacher_predictor=teacher,
             seed=seed,
+            hyperparameter_tune_kwargs=search or None,
         )
     if not require("automm.training.devices", purpose="automm train").is_main():
         return  # one of several processes speaks
@@ -162,5 +195,19 @@ def _print(predictor: MultiModalPredictor, summary: dict[str, Any]) -> None:
     )
     scores = [(name, f"{score:.6g}") for name, score in summary["scores"].items()]
     print_table("this predictor", ("metric", "score"), scores)
+    if found := summary["temperature"]:
+        click.echo(
+            f"temperature {found['value']:.3g}: log-loss {found['log_loss_before']:.4g} -> "
+            f"{found['log_loss_after']:.4g}, calibration error {found['ece_before']:.3g} -> "
+            f"{found['ece_after']:.3g}"
+        )
+    if found := summary["decision"]:
+        click.echo(
+            f"threshold {found['threshold']:.3g}: {found['metric']} {found['before']:.4g} -> "
+            f"{found['after']:.4g}"
+        )
+    if summary["search"] is not None:
+        searched = msgspec.convert(summary["search"], SearchSummary)
+        print_table(trials.title(searched), trials.header(searched), trials.rows(searched))
     click.echo(f"saved to {predictor.path}, {summary['seconds']['all']:.0f} s")
     click.echo(f"what it understood, learnt and got wrong: {predictor.path}/report.html")

@@ -85,6 +85,9 @@ FOREIGN_KEYS: Mapping[str, ForeignKey] = {
     "optim.lora.conv_lora_expert_num": ForeignKey(
         8, "Conv-LoRA is for segmentation, which this release does not do", other_problem=True
     ),
+    "distiller.matches": ForeignKey(
+        None, "inner layers are not compared: answers, features and relations are"
+    ),
     "data.text.normalize_text": ForeignKey(False, "texts go to the tokenizer as they are"),
     **_of("model.hf_text", _TEXT),
     **_of("model.timm_image", _IMAGE),

@@ -128,7 +128,7 @@ def _leaves(section: msgspec.Struct, stem: str) -> Iterator[str]:
 
 def _meant(config: Config, given: str) -> list[str]:
     """The settings of today that a key stands for."""
-    key = _today(given)
+    key = today(given)
     head, _, leaf = key.rpartition(".")
     if key in READ_BY_NOTHING:
         return []
@@ -179,7 +179,8 @@ def _expand(name: object) -> tuple[object, ...]:
     return tuple(f"{part}{suffix}" for part in CLIP) if found == "clip" else (name,)
 
 
-def _today(key: str) -> str:
+def today(key: str) -> str:
+    """Return what an old name of AutoGluon, or one that differs, is called here."""
     if key in RENAMED:
         return RENAMED[key]
     head, _, rest = key.partition(".")

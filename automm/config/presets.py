@@ -16,8 +16,8 @@ from automm.config.schema import (
     OptimConfig,
     TimmImageOptions,
 )
-from automm.config.search import Choice, LogUniform, Range, SearchSpace
-from automm_serve.errors import ConfigError, unknown_name
+from automm.config.search import Choice, LogUniform, RandInt, Range, SearchSpace
+from automm_serve.errors import unknown_name
 
 DEFAULT = "edge"
 HPO = "_hpo"
@@ -114,7 +114,7 @@ ABOUT = {
 _BASE: dict[str, Range] = {
     "optim.lr": LogUniform(low=1e-5, high=1e-2),
     "optim.optim_type": Choice(values=("adamw", "sgd")),
-    "optim.max_epochs": Choice(values=tuple(range(5, 31))),
+    "optim.max_epochs": RandInt(low=5, high=31),
     "env.batch_size": Choice(values=(16, 32, 64, 128, 256)),
 }
 
@@ -182,17 +182,14 @@ def preset_names() -> list[str]:
 def find_preset(name: str | None) -> Config:
     """Return the configuration of a preset, of the default one for None or ``"default"``.
 
+    Of one that searches, it is where the search begins.
+
     Raises:
-        ConfigError: There is no such preset, or it is one that searches.
+        ConfigError: There is no such preset.
     """
     key = DEFAULT if name in (None, "default") else str(name)
-    stem = _stem(key)
-    if stem is not None:
-        raise ConfigError(
-            where=f"preset {key!r}",
-            what="the search is the part of it that this release does not do",
-            mend=f"Pass {stem!r} for its fixed settings, and vary them by hyperparameters",
-        )
+    if _stem(key) is not None:
+        return find_search(key)[0]
     if key not in PRESETS:
         raise unknown_name("preset", name, preset_names())
     return PRESETS[key]

@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 from msgspec import Meta
 
 from automm.config.data import DataConfig, MixupOptions
+from automm.config.distiller import DistillerConfig
 from automm.config.models import (
     CategoricalMLPOptions,
     ClipImageOptions,
@@ -33,6 +34,7 @@ __all__ = [
     "ClipTextOptions",
     "Config",
     "DataConfig",
+    "DistillerConfig",
     "EncoderOptions",
     "EnvConfig",
     "FTTransformerOptions",
@@ -104,6 +106,10 @@ class OptimConfig(Section, frozen=True, kw_only=True):
         log_every_n_steps: Steps between two entries of ``env.loggers``.
         track_grad_norm: 2 tells them the norm of the gradients too, -1 does not.
         top_k: Best states that are kept and averaged.
+        calibrate: Divide the logits of classes by a temperature fitted on the validation rows;
+            ``auto`` does. No answer changes by it, but how sure it is.
+        calibrate_decision_threshold: Of two classes, fit the probability from which on the second
+            one is answered; ``auto`` does so for metrics of the answers, but not for accuracy.
         loss_func: ``auto``: cross-entropy, or the mean squared error.
         class_weights: ``balanced`` weighs each class by the inverse of its share; or a weight for
             each, in the order of ``class_labels``.
@@ -144,6 +150,8 @@ class OptimConfig(Section, frozen=True, kw_only=True):
     track_grad_norm: Literal[-1, 2] = -1
     top_k: Count = 3
     top_k_average_method: Literal["greedy_soup", "uniform_soup", "best"] = "greedy_soup"
+    calibrate: bool | Literal["auto"] = "auto"
+    calibrate_decision_threshold: bool | Literal["auto"] = "auto"
     loss_func: Literal["auto", "focal_loss"] = "auto"
     focal_loss: FocalLossOptions = FocalLossOptions()
     class_weights: Literal["balanced"] | tuple[Positive, ...] | None = None
@@ -166,7 +174,8 @@ class EnvConfig(Section, frozen=True, kw_only=True):
         deepspeed_allgather_size: Numbers that DeepSpeed gathers at once.
         deepspeed_allreduce_size: Numbers that it sums up at once.
         precision: ``16-mixed`` and ``bf16-mixed`` hold on a GPU; a CPU computes in 32 bits.
-        cache_mb: Memory for decoded pictures; beyond it they are decoded in every epoch.
+        cache_mb: Memory for decoded pictures; beyond it they are decoded in every epoch. As much
+            for what frozen blocks say of each row; beyond it they are asked in every epoch.
         loggers: Of Lightning, that are told the course of training too; each needs its package.
     """
 
@@ -197,3 +206,4 @@ class Config(Section, frozen=True, kw_only=True):
     optim: OptimConfig = OptimConfig()
     env: EnvConfig = EnvConfig()
     data: DataConfig = DataConfig()
+    distiller: DistillerConfig = DistillerConfig()

@@ -1,11 +1,12 @@
 """Arguments of AutoGluon that this release does not act on: taken at their default, else refused.
 
-A script that passes ``standalone=True`` goes on working; one that passes a teacher is told why not.
+A script that passes ``standalone=True`` goes on working; one that asks for an ensemble is told why
+not.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from msgspec import Struct
 
@@ -52,9 +53,7 @@ UNSUPPORTED: Mapping[str, Mapping[str, Unsupported]] = {
     },
     "fit": {
         "id_mappings": _ID_MAPPINGS,
-        "teacher_predictor": Unsupported(None, "distillation is not done in this release"),
         "standalone": Unsupported(True),  # what is saved needs no other file, ever
-        "hyperparameter_tune_kwargs": Unsupported(None, "the search is not done in this release"),
         "clean_ckpts": Unsupported(True),  # no checkpoints are left behind
         # Without use_ensemble AutoGluon does not read these three either.
         "predictions": Unsupported(None),
@@ -92,12 +91,15 @@ UNSUPPORTED: Mapping[str, Mapping[str, Unsupported]] = {
 """Call -> argument of AutoGluon 1.6.3 -> what is to be said of it."""
 
 
-def refuse_unsupported(call: str, given: Mapping[str, object]) -> None:
+def refuse_unsupported(
+    call: str, given: Mapping[str, object], acted_on: Collection[str] = ()
+) -> None:
     """Refuse arguments that would be ignored.
 
     Args:
         call: Name of the call, an entry of ``UNSUPPORTED``.
         given: Arguments beside those that the call knows.
+        acted_on: Those that it knows, to be offered where one is misspelt.
 
     Raises:
         ConfigError: One is unknown, or asks for something that this release does not do.
@@ -105,7 +107,7 @@ def refuse_unsupported(call: str, given: Mapping[str, object]) -> None:
     known = UNSUPPORTED[call]
     for name, value in given.items():
         if name not in known:
-            near = near_name(name, known)
+            near = near_name(name, (*known, *acted_on))
             raise ConfigError(
                 where=call,
                 what=f"there is no argument {name!r}"

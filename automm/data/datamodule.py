@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -79,6 +78,7 @@ class TrainingData(LightningDataModule):
         self.seed = seed
         self.at = 0
         self._lengths = train.lengths
+        self._order: tuple[int, list[list[int]]] = (-1, [])  # of one epoch, by its number
 
     @property
     def steps_per_epoch(self) -> int:
@@ -103,7 +103,10 @@ class TrainingData(LightningDataModule):
     def step(self, number: int) -> Step:
         """Return a step by its number."""
         epoch, place = divmod(int(number), self.steps_per_epoch)
-        return Step(int(number), _order(self, epoch)[place])
+        if self._order[0] != epoch:
+            generator = np.random.default_rng([self.seed, _ORDER, epoch])
+            self._order = epoch, list(like_lengths(self._lengths, self.batch_size, generator))
+        return Step(int(number), self._order[1][place])
 
     def batch(self, step: Step, places: Sequence[int]) -> Batch:
         """Return the rows at some places of a step, as training sees them."""
@@ -125,9 +128,3 @@ class TrainingData(LightningDataModule):
         for start in range(0, len(order), self.valid_size):
             rows = order[start : start + self.valid_size]
             yield rows, self.valid.batch(rows)
-
-
-@lru_cache(maxsize=2)  # an epoch is asked for step by step
-def _order(data: TrainingData, epoch: int) -> list[list[int]]:
-    generator = np.random.default_rng([data.seed, _ORDER, epoch])
-    return list(like_lengths(data.train.lengths, data.batch_size, generator))

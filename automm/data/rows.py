@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -40,6 +40,7 @@ class Rows:
         again: Processors that transform a batch's rows when it is asked for.
         targets: Of all rows.
         gaps: For each processor, the tensors of a row in which all its cells are missing.
+        teacher: What a teacher says of all rows.
     """
 
     def __init__(
@@ -50,6 +51,7 @@ class Rows:
         again: Sequence[AnyProcessor],
         targets: Tensors,
         gaps: dict[str, Tensors],
+        teacher: Tensors | None = None,
     ) -> None:
         self.table = table
         self.processors = tuple(processors)
@@ -57,6 +59,7 @@ class Rows:
         self._kept = kept
         self._again = tuple(again)
         self._gaps = gaps
+        self._teacher = teacher or {}
         self._specs = {s.name: s for p in processors for s in p.specs()}
         self._needs: dict[str, NDArray[np.intp]] = {}
         for processor in processors:
@@ -72,6 +75,21 @@ class Rows:
         none = np.zeros(len(self), np.intp)
         return sum(self._needs.values(), start=none)
 
+    def keep(self, spec: TensorSpec, tensor: NDArray[np.generic]) -> None:
+        """Bring one more tensor of all rows with every batch."""
+        self._specs[spec.name] = spec
+        self._kept[spec.name] = tensor
+
+    def drop(self, name: str) -> None:
+        """Bring a tensor no more that was kept."""
+        del self._specs[name], self._kept[name]
+
+    def cut(
+        self, spec: TensorSpec, tensor: NDArray[np.generic], rows: Sequence[int]
+    ) -> NDArray[np.generic]:
+        """Cut each varying axis of a tensor of these rows to the longest of them."""
+        return _cut(spec, tensor, self._needs, rows)
+
     def batch(self, rows: Sequence[int]) -> Batch:
         """Return these rows, each varying axis cut to the longest of them."""
         tensors = {
@@ -83,7 +101,21 @@ class Rows:
             for processor in self._again:
                 tensors |= processor.transform(part)[0]
         targets = {name: target[rows] for name, target in self.targets.items()}
-        return Batch(_torch(tensors), _torch(targets))
+        teacher = {name: said[rows] for name, said in self._teacher.items()}
+        return Batch(_torch(tensors), _torch(targets), _torch(teacher))
+
+    def taught(self, teacher: Tensors, unread: Collection[int] = ()) -> Rows:
+        """Return them with what a teacher says of each, without the rows that it cannot read."""
+        good = [row for row in range(len(self)) if row not in unread]
+        return Rows(
+            take_rows(self.table, good),
+            self.processors,
+            {name: tensor[good] for name, tensor in self._kept.items()},
+            self._again,
+            {name: target[good] for name, target in self.targets.items()},
+            self._gaps,
+            {name: said[good] for name, said in teacher.items()},
+        )
 
     def transform(self, processor: AnyProcessor, table: Table) -> dict[str, torch.Tensor]:
         """Return the tensors of other cells, each varying axis cut to the longest row.
@@ -141,7 +173,7 @@ def prepare_rows(
     targets, unlabelled = answer.encode(table, kept)
     errors += unlabelled
     bad = {error.row for error in errors}
-    _check_share(what, bad, count_rows(table), errors)
+    check_share(what, bad, count_rows(table), errors)
     if bad:
         good = [row for row in range(count_rows(table)) if row not in bad]
         table = take_rows(table, good)
@@ -197,7 +229,12 @@ def _chunks(processor: AnyProcessor, table: Table) -> Iterator[tuple[int, list[C
         yield start, [CellError(start + e.row, e.column, e.what) for e in errors]
 
 
-def _check_share(what: str, bad: set[int], rows: int, errors: Sequence[CellError]) -> None:
+def check_share(what: str, bad: set[int], rows: int, errors: Sequence[CellError]) -> None:
+    """Refuse a table of whose rows more than a tenth are bad, or all.
+
+    Raises:
+        DataError: It is one.
+    """
     if rows and len(bad) <= MOST_BAD * rows and len(bad) < rows:
         return
     by_column: dict[str, list[CellError]] = defaultdict(list)

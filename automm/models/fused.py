@@ -26,7 +26,11 @@ class FusedModel(nn.Module):
     Attributes:
         encoders: Processor name -> the encoder of its tensors.
         out_dim: Width of ``features``, what the head reads.
+        temperature: Of the classes, float32 (); answers divide the logits by it, training does
+            not. None where there are no classes.
     """
+
+    temperature: Tensor | None
 
     def __init__(
         self,
@@ -43,6 +47,8 @@ class FusedModel(nn.Module):
         widths = {name: encoder.out_dim for name, encoder in encoders.items()}
         self.out_dim = int(fusion.out_dim) if fusion else sum(widths.values())  # type: ignore[arg-type]  # an int by contract
         self.head = build_head(self.out_dim, answer)
+        has_classes = isinstance(answer, ClassesAnswer)
+        self.register_buffer("temperature", torch.ones(()) if has_classes else None)
         self.aligns = aligns and fusion is not None
         self.aux_loss_weight = aux_loss_weight or 0.0
         self.aux_heads = nn.ModuleDict(
@@ -74,7 +80,7 @@ class FusedModel(nn.Module):
 
 
 class FusedGraph(Graph):
-    """The model with what its answer needs: softmax over classes, or the unit of the label."""
+    """The model with what its answer needs: temperature and softmax, or the unit of the label."""
 
     mean: Tensor
     deviation: Tensor
@@ -84,7 +90,6 @@ class FusedGraph(Graph):
     ) -> None:
         super().__init__()
         self.model = model
-        self.is_classes = isinstance(answer, ClassesAnswer)
         mean, deviation = 0.0, 1.0
         if isinstance(answer, ValuesAnswer):
             mean, deviation = answer.mean, answer.deviation
@@ -108,8 +113,9 @@ class FusedGraph(Graph):
         """Return ``probabilities`` or ``values``, and ``features``."""
         found = self.model(tensors)
         logits = found["logits"]
-        if self.is_classes:
-            return {"probabilities": logits.softmax(dim=1), "features": found["features"]}
+        if self.model.temperature is not None:
+            probabilities = (logits / self.model.temperature).softmax(dim=1)
+            return {"probabilities": probabilities, "features": found["features"]}
         return {"values": logits * self.deviation + self.mean, "features": found["features"]}
 
 

@@ -51,8 +51,21 @@ class ModelReport(Struct, frozen=True, omit_defaults=True):
     reasons: dict[str, str] = {}
 
 
+class _Temperature(Struct):
+    value: float
+
+
+class _Search(Struct):
+    searcher: str
+    scheduler: str
+    trials: list[object]
+    best: int
+
+
 class _Summary(Struct):
     scores: dict[str, float]
+    search: _Search | None = None
+    temperature: _Temperature | None = None
 
 
 class _Record(Struct):
@@ -117,6 +130,14 @@ def _bundle(folder: Path) -> ModelReport:
 
 def _predictor(folder: Path) -> ModelReport:
     record = _record(folder / "predictor.json")
+    facts = {"label": record.label, "made by": record.made_by}
+    if record.summary.temperature is not None:
+        facts["temperature"] = f"{record.summary.temperature.value:.6g}"
+    if (found := record.summary.search) is not None:
+        facts["search"] = (
+            f"trial {found.best} of {len(found.trials)} was best ({found.searcher}, "
+            f"{found.scheduler})"
+        )
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     return _of_pipeline(
         "predictor",
@@ -124,7 +145,7 @@ def _predictor(folder: Path) -> ModelReport:
         load_pipeline(folder / "pipeline.json"),
         files={path.relative_to(folder).as_posix(): path.stat().st_size for path in files},
         metrics=record.summary.scores,
-        facts={"label": record.label, "made by": record.made_by},
+        facts=facts,
         reasons={
             one.name: f"{one.kind or 'ignored'}; {one.rule}: {one.reason}" for one in record.reasons
         },
@@ -156,9 +177,13 @@ def _report(
     problem_type: str,
     schema: Schema,
     answers: dict[str, AnyAnswer],
+    *,
+    facts: dict[str, str],
     **more: Any,
 ) -> ModelReport:
     predicted = answers["predict"]
+    if isinstance(predicted, ClassesAnswer) and len(predicted.classes) == 2:
+        facts = {**facts, "threshold": f"{predicted.threshold:.6g}"}
     return ModelReport(
         what=what,
         where=where,
@@ -167,6 +192,7 @@ def _report(
         columns=schema.columns,
         programs={program: answer.columns for program, answer in answers.items()},
         classes=predicted.classes if isinstance(predicted, ClassesAnswer) else None,
+        facts=facts,
         **more,
     )
 

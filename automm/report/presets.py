@@ -10,7 +10,7 @@ from msgspec import Struct
 
 from automm.config.checkpoints import CHECKPOINTS, hub_name
 from automm.config.presets import ABOUT, DEFAULT, HPO, PRESETS, SEARCHES
-from automm.config.search import Choice, LogUniform, Range, Uniform
+from automm.config.search import Choice, LogRandInt, LogUniform, RandInt, Range, Uniform
 from automm.models.encoders.checkpoints import PACKAGES, find_local
 
 ENCODERS = ("hf_text", "timm_image")
@@ -106,7 +106,7 @@ def _searching(fixed: PresetFacts) -> PresetFacts:
         others=fixed.others,
         gpu=True,
         hub=any(one.source == "missing" and one.checkpoint not in PACKAGES for one in models),
-        available=False,
+        available=True,
         searches={key: _words(one) for key, one in ranges.items()},
     )
 
@@ -117,16 +117,16 @@ def _values(found: Range) -> tuple[Any, ...]:
 
 def _words(found: Range) -> str:
     match found:
-        case Choice(values=(int() as first, *_, int() as last) as values) if values == tuple(
-            range(first, last + 1)
-        ):
-            return f"{first} to {last}"
         case Choice(values=values):
             return "one of " + ", ".join(map(str, values))
         case LogUniform(low=low, high=high):
             return f"{low:g} to {high:g}, by its logarithm"
         case Uniform(low=low, high=high):
             return f"{low:g} to {high:g}"
+        case RandInt(low=first, high=behind):
+            return f"{first} to {behind - 1}"
+        case LogRandInt(low=first, high=behind):
+            return f"{first} to {behind - 1}, by its logarithm"
 
 
 def _model(encoder: str, checkpoint: str) -> ModelFacts:

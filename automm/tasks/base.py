@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import NamedTuple, Protocol
 
 from torch import Tensor
@@ -28,10 +29,13 @@ class Batch(NamedTuple):
         tensors: What the processors made of them.
         targets: What the answer's ``encode`` made of their labels; where rows are mixed also
             ``soft``, the shares of the classes, float32 (rows, classes).
+        teacher: ``logits`` and ``features`` of a teacher for the same rows, as
+            ``automm.training.distill`` makes them; empty without one.
     """
 
     tensors: dict[str, Tensor]
     targets: dict[str, Tensor]
+    teacher: Mapping[str, Tensor] = MappingProxyType({})
 
 
 class FitAnswer(Protocol):

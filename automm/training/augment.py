@@ -44,6 +44,11 @@ class Augmentation:
     mixup: MixupOptions = _UNMIXED
     classes: int = 0
 
+    def changes(self, processor: str) -> bool:
+        """Tell whether a training row's tensors of a processor are not those of its cells."""
+        alone = processor in self.pictures or processor in self.texts
+        return alone or bool(self.modality_dropout) or self.mixup.turn_on
+
     def apply(
         self, rows: Rows, chosen: Sequence[int], epoch: int, chances: Sequence[Generator]
     ) -> Batch:

@@ -70,7 +70,9 @@ def mix(
 ) -> Batch:
     """Return the batch with mixed pictures, as float32, and ``soft`` targets.
 
-    What cannot be mixed (texts, numbers, categories) is of the row with the larger share.
+    What cannot be mixed (texts, numbers, categories) is of the row with the larger share. What a
+    teacher said is mixed as the classes are: its logits are linear in its features, so that the
+    two go on belonging together.
 
     Args:
         batch: Whose targets have ``classes``.
@@ -99,7 +101,10 @@ def mix(
     smooth = plain * (1 - options.label_smoothing) + spread
     weights = shares.float().unsqueeze(1)
     soft = weights * smooth + (1 - weights) * smooth[partner]
-    return Batch(tensors, {**batch.targets, "soft": soft})
+    teacher = {
+        name: weights * said + (1 - weights) * said[partner] for name, said in batch.teacher.items()
+    }
+    return Batch(tensors, {**batch.targets, "soft": soft}, teacher)
 
 
 def draw(options: MixupOptions, chances: Sequence[Generator]) -> list[Mixing]:

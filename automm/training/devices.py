@@ -75,6 +75,13 @@ def find_devices(env: EnvConfig) -> Devices:
     return devices
 
 
+def device_of(devices: Devices) -> torch.device:
+    """Return the device that this process computes on."""
+    if devices.accelerator != "gpu":
+        return torch.device(devices.accelerator)
+    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+
+
 def build_strategy(devices: Devices, env: EnvConfig, optim: OptimConfig) -> Any:
     """Return Lightning's strategy object, or its name where there is one process.
 
@@ -195,6 +202,11 @@ def _count(env: EnvConfig, accelerator: str) -> int:
         return env.num_gpus
     every = accelerator == "gpu" and _can_launch()
     return max(1, torch.cuda.device_count()) if every else 1
+
+
+def is_launched() -> bool:
+    """Tell whether this is one of several processes that ``torchrun`` has started."""
+    return _launched() is not None
 
 
 def _launched() -> tuple[int, int] | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from time import monotonic
@@ -15,8 +14,10 @@ from automm.data.samples import calibration_rows, golden_rows, tuning_rows
 from automm.models.fused import FusedModel
 from automm.tasks import find_task
 from automm.training import devices
+from automm.training.calibrate import Calibrated, at_its_best, calibrate, trivial_score
 from automm.training.clock import Clock
-from automm.training.devices import find_devices
+from automm.training.devices import device_of, find_devices
+from automm.training.frozen import asked_once
 from automm.training.interrupts import Interrupts
 from automm.training.loop import train as run_loop
 from automm.training.module import TrainingModule
@@ -27,9 +28,11 @@ from automm.training.progress import TrainingProgress
 from automm.training.recorder import Recorder
 from automm.training.remarks import explain, untouched, warn, warn_of_few
 from automm.training.rivals import SHARE_OF_TIME, Rival, fit_linear
+from automm.training.scoring import Scorer
 from automm.training.soup import BestStates, cook
 from automm.training.watch import Means
 from automm_export.graph import Graph
+from automm_serve.pipeline import with_threshold
 from automm_serve.tensors import Table, count_rows
 from automm_serve.threads import thread_budget
 
@@ -62,7 +65,9 @@ def fit(goal: Goal, config: Config, train: Table, valid: Table, course: Course =
     shown = goal.shows_progress and devices.is_main()
     progress = TrainingProgress(goal.metric, shown=shown)
     with progress, _seeded(goal.seed), _one_thread_budget():
-        ready = prepare(task, goal, config, train, valid, course, where.world)
+        if goal.teacher is not None:
+            progress.say("asking the teacher")
+        ready = prepare(task, goal, config, train, valid, course, where)
         trainable = {n: p.requires_grad for n, p in ready.model.named_parameters()}
         notes = [untouched(name, config) for name in adapt(ready.model, config.optim)]
         moved = sum(p.numel() for p in ready.model.parameters() if p.requires_grad)
@@ -76,31 +81,49 @@ def fit(goal: Goal, config: Config, train: Table, valid: Table, course: Course =
         if course.folder is not None and course.request is not None and not where.shards:
             recorder = Recorder(course.folder, course.request, config, course.write_start)
             resumed = course.resumed.progress if course.resumed else None
+        once = asked_once(
+            ready.model,
+            ready.rows,
+            ready.valid,
+            ready.data.augmentation,
+            device=device_of(where),
+            most_bytes=0 if where.shards else config.env.cache_mb << 20,
+            deadline=goal.deadline,
+        )
         prepared = monotonic()
-        with Interrupts() as interrupts:
+        progress.say("asking frozen blocks")
+        with once, Interrupts() as interrupts:
             means = Means(
-                graph, ready.scorer, best, clock, interrupts, progress, recorder, where.shards
-            )
-            module = TrainingModule(task, ready.model, ready.config, ready.data)
+                graph, ready.scorer, best, clock, interrupts, progress, recorder, where.shards,
+                course.listener,
+            )  # fmt: skip
+            module = TrainingModule(task, ready.model, ready.config, ready.data, ready.distiller)
             watch = run_loop(module, means, ready.config, where, resumed)
             notes += module.notes + explain(watch, module, means, ready)
             trained = monotonic()
             progress.say("averaging")
             graph.cpu().eval()
             merge(model, best)
-            score, souped = _average(means, ready.config)
+            souped = _average(means, ready.config)
             best.close()
             progress.say("a linear model, to compare with")
             rival = _compare(goal, ready, means)
+            scorer, found = _calibrate(goal, ready, graph)
         for name, parameter in model.named_parameters():
             parameter.requires_grad_(trainable.get(name, True))
-        linear = None if rival is None else ready.scorer.of(rival.tensors)
+        score = at_its_best(ready.scorer, found.tensors, found.decision).of(found.tensors)
+        linear = None
+        if rival is not None:
+            linear = at_its_best(ready.scorer, rival.tensors, found.decision).of(rival.tensors)
+        pipeline = ready.pipeline
+        if found.decision is not None:
+            pipeline = with_threshold(pipeline, found.decision.threshold)
         summary = FitSummary(
             metric=goal.metric,
             score=score,
-            trivial=(trivial := ready.scorer.of(ready.scorer.trivial())),
+            trivial=(trivial := trivial_score(ready.scorer, found.decision)),
             beats_trivial=ready.scorer.is_better(score, trivial),
-            scores=ready.scorer.scores(graph, task.metrics),
+            scores={name: scorer.of(found.tensors, name) for name in task.metrics},
             history=watch.history,
             stopped=watch.stopped,
             souped=souped,
@@ -116,6 +139,8 @@ def fit(goal: Goal, config: Config, train: Table, valid: Table, course: Course =
             beats_linear=None if linear is None else ready.scorer.is_better(score, linear),
             trained_weights=moved,
             notes=tuple(notes),
+            temperature=found.temperature,
+            decision=found.decision,
         )
         golden = golden_rows(ready.valid.table, goal.schema)
         calibration = calibration_rows(ready.rows.table, goal.schema)
@@ -123,7 +148,7 @@ def fit(goal: Goal, config: Config, train: Table, valid: Table, course: Course =
     if devices.is_main():
         warn(summary, [len({e.row for e in cells}) for cells in ready.left_out.values()])
         warn_of_few(count_rows(tuning), len(ready.valid))
-    return Trained(ready.config, ready.pipeline, model, summary, golden, calibration, tuning)
+    return Trained(ready.config, pipeline, model, summary, golden, calibration, tuning)
 
 
 def _size(model: FusedModel) -> int:
@@ -136,11 +161,11 @@ def _model_of(graph: Graph) -> FusedModel:
     return model
 
 
-def _average(means: Means, config: Config) -> tuple[float, int]:
+def _average(means: Means, config: Config) -> int:
     """Average the best states in the first process, and give the others what came out."""
-    found = (math.nan, 0)
+    souped = 0
     if devices.is_main():
-        found = cook(
+        _, souped = cook(
             means.best,
             config.optim.top_k_average_method,
             lambda: means.scorer.score(means.graph),
@@ -148,9 +173,17 @@ def _average(means: Means, config: Config) -> tuple[float, int]:
             lambda: means.interrupts.heard is None and means.clock.allows(2),
         )
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    score, souped = devices.share([float(found[0]), float(found[1])], device)
+    (shared,) = devices.share([float(souped)], device)
     devices.share_weights(means.best.model)
-    return score, int(souped)
+    return int(shared)
+
+
+def _calibrate(goal: Goal, ready: Prepared, graph: Graph) -> tuple[Scorer, Calibrated]:
+    """Fit temperature and threshold, and return what scores as the predictor will answer."""
+    scorer = ready.scorer
+    metric = goal.eval_metric or scorer.chosen
+    found = calibrate(scorer, _model_of(graph), scorer.answers(graph), ready.config.optim, metric)
+    return scorer if found.decision is None else scorer.at(found.decision.threshold), found
 
 
 def _compare(goal: Goal, ready: Prepared, means: Means) -> Rival | None:

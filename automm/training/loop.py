@@ -16,6 +16,7 @@ from automm.training.memory import checkpointing
 from automm.training.module import TrainingModule
 from automm.training.recorder import (
     history_of,
+    restore_beside,
     restore_best,
     restore_optimizer,
     restore_weights,
@@ -51,6 +52,8 @@ def train(
         assert means.recorder is not None
         watch.history, watch.since_best = history_of(resumed), resumed.since_best
         module.notes = list(resumed.notes)
+        for validation in watch.history:
+            watch.tell(validation)
         restore_best(means.recorder.folder, resumed, means.best)
         restore_weights(means.recorder.folder, resumed, means.best)
         callbacks.append(_Restore(means, resumed))
@@ -117,6 +120,8 @@ class _Restore(Callback):
         schedule = trainer.lr_scheduler_configs[0].scheduler
         folder = self.means.recorder.folder
         restore_optimizer(folder, self.progress, trainer.optimizers[0], schedule)  # type: ignore[arg-type]  # a LambdaLR
+        if pl_module.distiller is not None:
+            restore_beside(folder, self.progress, pl_module.distiller)
         if self.progress.scaler:
             trainer.precision_plugin.load_state_dict(self.progress.scaler)
         if devices.rank():

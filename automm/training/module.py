@@ -17,6 +17,7 @@ from automm.data.datamodule import Step, TrainingData
 from automm.models.fused import FusedModel
 from automm.tasks.base import Batch, Task
 from automm.training import devices
+from automm.training.distill import Distiller
 from automm.training.lightning import LightningModule
 from automm.training.memory import free, is_out_of_memory
 from automm.training.optim import build_optimizer, build_schedule
@@ -46,16 +47,26 @@ class TrainingModule(LightningModule):
     where memory runs out; and a step that would spoil the weights is not taken.
 
     Attributes:
+        distiller: Compares the model with a teacher; None where there is none. What it trains is
+            in no saved state but that of a fit that was cut off.
         broken: Why training cannot go on; None as long as it can.
         notes: What was said.
         last_norm: Of the gradients of the last step, before they were clipped.
     """
 
-    def __init__(self, task: Task, model: FusedModel, config: Config, data: TrainingData) -> None:
+    def __init__(
+        self,
+        task: Task,
+        model: FusedModel,
+        config: Config,
+        data: TrainingData,
+        distiller: Distiller | None = None,
+    ) -> None:
         super().__init__()
         self.automatic_optimization = False
         self.task = task
         self.model = model
+        self.distiller = distiller
         self.config = config
         self.data = data
         self.broken: Broken | None = None
@@ -95,6 +106,9 @@ class TrainingModule(LightningModule):
         """Return the optimiser, and the schedule that is stepped with it."""
         optim, steps = self.config.optim, self.data.last
         optimizer = build_optimizer(self.model, self.config, self._matrices)
+        if self.distiller is not None and (beside := list(self.distiller.parameters())):
+            rates = {"lr": optim.lr, "weight_decay": optim.weight_decay}
+            optimizer.add_param_group({"params": beside, **rates})
         schedule = build_schedule(optimizer, optim, steps, self.data.steps_per_epoch)
         return [optimizer], [{"scheduler": schedule, "interval": "step"}]
 
@@ -125,11 +139,10 @@ class TrainingModule(LightningModule):
         portions = self._portions(step)
         found = []
         try:
-            for number, (places, weight) in enumerate(portions):
+            for number, (places, weight, share) in enumerate(portions):
                 batch = _to(self.data.batch(step, places), self.device)
                 with self._alone() if number + 1 < len(portions) else nullcontext():
-                    losses = self.task.loss(self.model, batch, self.config)
-                    loss = torch.stack(list(losses.values())).sum() * weight
+                    loss = self._loss(batch, weight, share)
                     self.manual_backward(loss)
                 found.append((places, loss.detach()))
         except RuntimeError as error:
@@ -138,17 +151,38 @@ class TrainingModule(LightningModule):
             return None  # outside this block, where the error no longer holds the tensors
         return found
 
-    def _portions(self, step: Step) -> list[tuple[list[int], float]]:
-        """What this process computes of a step: places of rows, and the weight of their loss."""
+    def _loss(self, batch: Batch, weight: float, share: float) -> Tensor:
+        """The loss of a portion, by its weight; what is of a teacher by its share of the rows."""
+        if self.distiller is None:
+            losses = self.task.loss(self.model, batch, self.config)
+            return torch.stack(list(losses.values())).sum() * weight
+        student: dict[str, Tensor] = {}
+        # So the task's losses need not know that somebody else reads the same answers.
+        with self.model.register_forward_hook(lambda *call: student.update(call[-1])):
+            losses = self.task.loss(self.model, batch, self.config)
+        hard = self.config.distiller.hard_label_weight
+        own = [loss * (1 if name == "align" else hard) for name, loss in losses.items()]
+        taught = self.distiller(student, batch.teacher)
+        return torch.stack(own).sum() * weight + torch.stack(list(taught.values())).sum() * share
+
+    def _portions(self, step: Step) -> list[tuple[list[int], float, float]]:
+        """What this process computes of a step: places of rows, weight of their loss, their share.
+
+        The weight and the share differ where classes have weights.
+        """
         order = np.argsort(self.data.lengths(step.rows), kind="stable").tolist()
         mine = order[devices.rank() :: self._world]
         if not mine:  # every process must take part in every step
-            return [(order[:1], 0.0)]
+            return [(order[:1], 0.0, 0.0)]
         size, shares = self.data.size_now, self._shares(step)
         cut = [mine[start : start + size] for start in range(0, len(mine), size)]
         # The world undoes that gradients are averaged over the processes.
         return [
-            (places, self._world * (1.0 if shares is None else float(shares[places].sum())))
+            (
+                places,
+                self._world * (1.0 if shares is None else float(shares[places].sum())),
+                self._world * len(places) / len(order),
+            )
             for places in cut
         ]
 
@@ -194,7 +228,7 @@ class TrainingModule(LightningModule):
         optim, root = self.config.optim, self.trainer.strategy.model
         if self.trainer.strategy.__class__.__name__ == "DeepSpeedStrategy":
             return True  # it clips by itself
-        parameters = [p for p in self.model.parameters() if p.grad is not None]
+        parameters = [p for p in self.parameters() if p.grad is not None]
         value = optim.gradient_clip_val
         if optim.gradient_clip_algorithm == "norm" and value:
             sharded: Any = getattr(root, "clip_grad_norm_", None)
@@ -224,4 +258,5 @@ def _to(batch: Batch, device: torch.device) -> Batch:
     return Batch(
         {name: tensor.to(device, non_blocking=True) for name, tensor in batch.tensors.items()},
         {name: tensor.to(device, non_blocking=True) for name, tensor in batch.targets.items()},
+        {name: tensor.to(device, non_blocking=True) for name, tensor in batch.teacher.items()},
     )

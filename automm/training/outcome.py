@@ -4,17 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 from msgspec import Struct
 
 from automm.config.schema import Config
 from automm.models.fused import FusedModel
+from automm.search.record import SearchSummary
+from automm.training.calibrate import Decision, Temperature
+from automm.training.distill import Teacher
 from automm.training.resume import Request, Resumable
 from automm_serve.metrics import Metric
 from automm_serve.pipeline import Pipeline
 from automm_serve.schema import Schema
 from automm_serve.tensors import CellError, Table
+
+Listener: TypeAlias = Callable[[float, float, bool], None]
+"""Takes the epochs so far, the score, and whether more of it is better. It may end the fit by
+raising ``SystemExit``."""
 
 
 class FitWarning(UserWarning):
@@ -34,6 +41,8 @@ class Goal(Struct, frozen=True):
         deadline: By ``time.monotonic``, for the saved predictor; None for no limit of time.
         shows_progress: Draw a progress bar.
         own_metric: The metric itself, where it is a user's function.
+        teacher: Whose answers are learned too.
+        eval_metric: What answers will be judged by; ``metric`` where None.
     """
 
     label: str
@@ -45,6 +54,8 @@ class Goal(Struct, frozen=True):
     deadline: float | None = None
     shows_progress: bool = False
     own_metric: Metric | None = None
+    teacher: Teacher | None = None
+    eval_metric: Metric | None = None
 
 
 class FitSummary(Struct, frozen=True, kw_only=True):
@@ -69,6 +80,10 @@ class FitSummary(Struct, frozen=True, kw_only=True):
         left_out: Cells for which rows were left out, at most 100 of each table.
         trained_weights: Numbers that training moved, adapters among them; 0 where it is not known.
         notes: What was said in the course of training.
+        search: How its settings were found, where that was by a search.
+        temperature: How probabilities were calibrated; None where there are none, or it was not
+            asked for.
+        decision: How the threshold between two classes was chosen; None where it is one half.
     """
 
     metric: str
@@ -87,6 +102,9 @@ class FitSummary(Struct, frozen=True, kw_only=True):
     beats_linear: bool | None = None
     trained_weights: int = 0
     notes: tuple[str, ...] = ()
+    search: SearchSummary | None = None
+    temperature: Temperature | None = None
+    decision: Decision | None = None
 
 
 class Trained(NamedTuple):
@@ -122,6 +140,7 @@ class Course(Struct, frozen=True, kw_only=True):
         start: What an earlier fit has learnt; its processors, classes and weights are kept.
         write_start: Writes that predictor into a folder.
         positions: Of each training row in the table that the user gave; the row itself where None.
+        listener: Told of each validation; those before a kill are told again.
     """
 
     folder: Path | None = None
@@ -130,3 +149,4 @@ class Course(Struct, frozen=True, kw_only=True):
     start: Trained | None = None
     write_start: Callable[[Path], None] | None = None
     positions: Sequence[int] | None = None
+    listener: Listener | None = None

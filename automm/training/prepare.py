@@ -6,21 +6,26 @@ import copy
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import msgspec
+
 from automm.config.schema import Config
 from automm.data.datamodule import TrainingData
 from automm.data.gaps import drop_rows_without_pictures
 from automm.data.processing import fit_processors
-from automm.data.rows import Rows, prepare_rows
+from automm.data.rows import Rows, check_share, prepare_rows
 from automm.models.encoders import options_of
 from automm.models.encoders.base import Encoder
 from automm.models.fused import FusedModel
 from automm.tasks.base import GRAPH, Task
 from automm.training.augment import read_augmentation
+from automm.training.devices import Devices, device_of
+from automm.training.distill import Distiller, Lesson, Teacher, ask
 from automm.training.losses import weigh_classes
 from automm.training.outcome import Course, Goal, Trained
 from automm.training.scoring import Scorer
 from automm_export.graph import Graph
 from automm_serve.answers import AnyAnswer, ClassesAnswer
+from automm_serve.answers.classes import HALF
 from automm_serve.pipeline import Pipeline
 from automm_serve.tensors import CellError, FileTable, Table, count_rows
 
@@ -43,6 +48,7 @@ class Prepared(NamedTuple):
         pipeline: Everything but the weights.
         data: Steps and batches.
         scorer: Of the graph.
+        distiller: Compares the model with a teacher; None without one.
     """
 
     config: Config
@@ -56,10 +62,17 @@ class Prepared(NamedTuple):
     pipeline: Pipeline
     data: TrainingData
     scorer: Scorer
+    distiller: Distiller | None = None
 
 
 def prepare(
-    task: Task, goal: Goal, config: Config, train: Table, valid: Table, course: Course, world: int
+    task: Task,
+    goal: Goal,
+    config: Config,
+    train: Table,
+    valid: Table,
+    course: Course,
+    where: Devices,
 ) -> Prepared:
     """Fit the processors, read every cell, build the model; or take those of an earlier fit.
 
@@ -70,7 +83,7 @@ def prepare(
         train: Rows to learn from.
         valid: Rows to choose the best state by.
         course: What there is to begin from.
-        world: Processes that share a step.
+        where: What is computed on; its processes share a step.
 
     Raises:
         DataError: The label cannot be learned, or too many rows are bad.
@@ -83,12 +96,17 @@ def prepare(
         answer = task.answer(goal.label, train, config.data)
         processors = fit_processors(goal.schema, train, config)
     else:
-        answer = course.start.pipeline.programs["predict"].answer
+        answer = _undecided(course.start.pipeline.programs["predict"].answer)
         processors = course.start.pipeline.processors
     augmentation = read_augmentation(config, processors, answer)
     cache = config.env.cache_mb << 20
     rows, bad = prepare_rows("training data", train, processors, answer, cache)
     valid_rows, bad_valid = prepare_rows("validation data", valid, processors, answer, cache)
+    lesson = None
+    if goal.teacher is not None:
+        kept = sorted(set(range(count_rows(train))) - {error.row for error in bad})
+        rows, lesson = _teach(goal.teacher, rows, answer, config, where, goal.deadline)
+        bad += [CellError(kept[e.row], e.column, e.what) for e in lesson.errors]
     if isinstance(answer, ClassesAnswer):
         config = weigh_classes(config, rows.targets["classes"], len(answer.classes))
     size = config.env.per_gpu_batch_size
@@ -97,7 +115,7 @@ def prepare(
         valid_rows,
         size=size,
         valid_size=size * config.env.inference_batch_size_ratio,
-        batch_size=max(config.env.batch_size, size * world),
+        batch_size=max(config.env.batch_size, size * where.world),
         epochs=config.optim.max_epochs,
         max_steps=config.optim.max_steps,
         augmentation=augmentation,
@@ -107,6 +125,10 @@ def prepare(
         model = task.model(processors, answer, config)
     else:
         model = _continued(course.start, config)
+    distiller = None
+    if lesson is not None:
+        is_classes = isinstance(answer, ClassesAnswer)
+        distiller = Distiller(config.distiller, model.out_dim, lesson, is_classes=is_classes)
     graphs, programs = task.serve(model, processors, answer)
     return Prepared(
         config,
@@ -120,12 +142,34 @@ def prepare(
         Pipeline(goal.name, goal.problem_type, goal.schema, processors, programs),
         data,
         Scorer(data, answer, goal.metric, goal.own_metric),
+        distiller,
     )
+
+
+def _teach(
+    teacher: Teacher,
+    rows: Rows,
+    answer: AnyAnswer,
+    config: Config,
+    where: Devices,
+    deadline: float | None,
+) -> tuple[Rows, Lesson]:
+    """Ask the teacher about the rows; those that it cannot read are left out, as others are."""
+    positions = [int(str(position)) for position in rows.table[POSITION]]
+    lesson = ask(teacher, positions, answer, device=device_of(where), deadline=deadline)
+    unread = {error.row for error in lesson.errors}
+    check_share("training data, as the teacher reads them", unread, len(rows), lesson.errors)
+    said = {"logits": lesson.logits}
+    if config.distiller.reads_features:
+        said["features"] = lesson.features
+    return rows.taught(said, unread), lesson
 
 
 def _continued(start: Trained, config: Config) -> FusedModel:
     """A copy of what was learnt; how many blocks are frozen may have changed."""
     model = copy.deepcopy(start.model)
+    if model.temperature is not None:
+        model.temperature.fill_(1)  # that of other weights
     for name, encoder in model.encoders.items():
         assert isinstance(encoder, Encoder)
         wanted = options_of(config, name).frozen_blocks
@@ -133,6 +177,13 @@ def _continued(start: Trained, config: Config) -> FusedModel:
             block.requires_grad_(True)
         encoder.freeze(wanted)
     return model.train()
+
+
+def _undecided(answer: AnyAnswer) -> AnyAnswer:
+    """The answer at one half: a threshold was that of other weights."""
+    if not isinstance(answer, ClassesAnswer):
+        return answer
+    return msgspec.structs.replace(answer, threshold=HALF)
 
 
 def _numbered(table: Table, positions: Sequence[int] | None) -> Table:

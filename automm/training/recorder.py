@@ -11,6 +11,7 @@ import msgspec
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
+from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
@@ -53,8 +54,9 @@ class Recorder:
         size: int,
         notes: list[str],
         scaler: dict[str, Any],
+        beside: nn.Module | None = None,
     ) -> None:
-        """Write the present state of everything."""
+        """Write the present state of everything, ``beside`` being what trains beside the model."""
         self.folder.mkdir(parents=True, exist_ok=True)
         start = self.folder / Path(START).name
         if self.write_start is not None and not start.exists():
@@ -64,6 +66,8 @@ class Recorder:
                 _save(best.state(number), self.folder / _best(number))
         tensors, numbers = _of_optimizer(optimizer)
         tensors |= _random_states()
+        if beside is not None:
+            tensors |= {f"beside/{key}": t for key, t in take_state(beside).items()}
         name = f"step-{step}.safetensors"
         weights = _best(best.newest) if best.newest is not None else name
         if best.newest is None:
@@ -142,6 +146,15 @@ def restore_optimizer(
     torch.set_rng_state(found["random/cpu"])
     if "random/cuda" in found and torch.cuda.is_available():
         torch.cuda.set_rng_state(found["random/cuda"])
+
+
+def restore_beside(folder: Path, progress: Progress, beside: nn.Module) -> None:
+    """Put the weights back of what trains beside the model.
+
+    Raises:
+        BundleError: A file is damaged.
+    """
+    put_state(beside, _part(_load(folder / progress.tensors), "beside/"))
 
 
 def history_of(progress: Progress) -> list[dict[str, float]]:

@@ -14,7 +14,7 @@ and no more than ``top_k + 1`` lie there.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 from msgspec import Struct
@@ -47,6 +47,8 @@ class Request(Struct, frozen=True, kw_only=True):
         holdout_frac: As it was given.
         max_num_tuning_data: As it was given.
         image_root: As it was given.
+        teacher_predictor: Folder of the teacher, where it lay in one.
+        teacher: Its SHA-256; empty where there was none.
         made_by: Release that trains.
     """
 
@@ -63,6 +65,8 @@ class Request(Struct, frozen=True, kw_only=True):
     holdout_frac: float | None = None
     max_num_tuning_data: int | None = None
     image_root: str | None = None
+    teacher_predictor: str | None = None
+    teacher: str = ""
     made_by: str = ""
 
 
@@ -141,7 +145,19 @@ def read(path: Path) -> Resumable:
     return found
 
 
-def check_same(found: Resumable, request: Request, config: Config) -> None:
+class Begun(Protocol):
+    """What was asked of a fit or a search that was cut off."""
+
+    @property
+    def request(self) -> Request:
+        """What it was asked for."""
+
+    @property
+    def config(self) -> Config:
+        """Its settings."""
+
+
+def check_same(found: Begun, request: Request, config: Config) -> None:
     """Refuse to go on with another table, other settings or another release.
 
     Raises:
@@ -156,6 +172,13 @@ def check_same(found: Resumable, request: Request, config: Config) -> None:
             table = {"train": "training", "valid": "validation"}[name]
             what = f"the {table} rows are not those that it began with"
             raise _other("table", what, "Pass the same table and the same split, or train anew")
+    if old.teacher != request.teacher:
+        what = "the teacher is not the one that it began with"
+        raise _other(
+            "teacher",
+            what if old.teacher else "it began without one",
+            "Pass what it began with, or train anew",
+        )
     for name in ("label", "problem_type", "metric", "seed"):
         if getattr(old, name) != getattr(request, name):
             what = f"{name} was {getattr(old, name)!r}, now it is {getattr(request, name)!r}"

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from time import monotonic
 
+import msgspec
 import numpy as np
 import torch
 
@@ -33,13 +33,18 @@ class Scorer:
     metric: str
     own: Metric | None = None
 
+    @property
+    def chosen(self) -> Metric:
+        """The metric itself."""
+        return self.own or find_metric(self.metric, problem_type_of(self.answer))
+
     def score(self, graph: Graph) -> float:
         """Return the metric of the graph's answers; the graph's mode is put back."""
-        return self.of(self._run(graph))
+        return self.of(self.answers(graph))
 
     def of(self, tensors: Tensors, metric: str | None = None) -> float:
         """Return a metric of these outputs for the validation rows."""
-        chosen = find_metric(metric, problem_type_of(self.answer)) if metric else self._chosen
+        chosen = find_metric(metric, problem_type_of(self.answer)) if metric else self.chosen
         truth = self.data.valid.table[self.answer.columns[0].name]
         return score(chosen, self.answer, truth, self.answer.decode(tensors))[chosen.name]
 
@@ -47,7 +52,7 @@ class Scorer:
         """Tell whether one score beats another; NaN never does."""
         if np.isnan(new) or np.isnan(old):
             return not np.isnan(new)
-        return new > old if self._chosen.greater_is_better else new < old
+        return new > old if self.chosen.greater_is_better else new < old
 
     def trivial(self) -> Tensors:
         """Return what the trivial predictor answers: shares of the classes, or the mean."""
@@ -63,10 +68,9 @@ class Scorer:
         value = mean * self.answer.deviation + self.answer.mean
         return {"values": np.full((rows, 1), value, np.float32)}
 
-    def scores(self, graph: Graph, metrics: Sequence[str]) -> dict[str, float]:
-        """Return several metrics of the graph's answers."""
-        tensors = self._run(graph)
-        return {name: self.of(tensors, name) for name in metrics}
+    def at(self, threshold: float) -> Scorer:
+        """Return a scorer that answers the second class of two from this probability on."""
+        return replace(self, answer=msgspec.structs.replace(self.answer, threshold=threshold))
 
     def guess_s(self, graph: Graph) -> float:
         """Return the seconds that a validation will take, from a batch of it."""
@@ -80,11 +84,7 @@ class Scorer:
         graph.train(mode)
         return 1.5 * (monotonic() - begun) * len(self.data.valid) / len(rows)
 
-    @property
-    def _chosen(self) -> Metric:
-        return self.own or find_metric(self.metric, problem_type_of(self.answer))
-
-    def _run(self, graph: Graph) -> Tensors:
+    def answers(self, graph: Graph) -> Tensors:
         """Answer the validation rows, fewer at once where memory runs out."""
         while True:
             try:

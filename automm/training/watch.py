@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from time import monotonic
 from typing import Any
@@ -14,6 +15,7 @@ from automm.training.clock import Clock
 from automm.training.interrupts import Interrupts
 from automm.training.lightning import Callback, Trainer
 from automm.training.module import TrainingModule
+from automm.training.outcome import Listener
 from automm.training.progress import TrainingProgress
 from automm.training.recorder import Recorder
 from automm.training.scoring import Scorer
@@ -37,6 +39,7 @@ class Means:
         progress: Is told.
         recorder: Keeps what another run would need to go on; None for nothing.
         gathers: Whether the weights are spread over the processes, so that the graph is a copy.
+        listener: Told of each validation.
     """
 
     graph: Graph
@@ -47,6 +50,7 @@ class Means:
     progress: TrainingProgress
     recorder: Recorder | None = None
     gathers: bool = False
+    listener: Listener | None = None
 
 
 class Watch(Callback):
@@ -94,6 +98,7 @@ class Watch(Callback):
         if why == 0 and self._is_due(epoch, place + 1, data.steps_per_epoch):
             ran_out = self._validate(trainer, pl_module)
             self._record(trainer, pl_module)
+            self.tell(self.history[-1])
             why = max(int(ran_out), self._why(pl_module))
         why = devices.most(why, pl_module.device)
         if why:
@@ -106,6 +111,14 @@ class Watch(Callback):
         skips = self.optim.skip_final_val and self.history
         if self._validated != self._done and not skips:
             self._validate(trainer, pl_module)
+            self.tell(self.history[-1])
+
+    def tell(self, validation: Mapping[str, float]) -> None:
+        """Tell whoever listens of a validation, behind what is kept of it."""
+        scorer = self.means.scorer
+        if self.means.listener is not None and devices.is_main():
+            score, metric = validation[scorer.metric], scorer.chosen
+            self.means.listener(validation["epoch"], score, metric.greater_is_better)
 
     def validations_to_come(self) -> int:
         """Return how many there are after the last step: of it, of averages, of what is kept."""
@@ -174,4 +187,5 @@ class Watch(Callback):
             size=self.means.scorer.data.size_now,
             notes=module.notes,
             scaler=trainer.precision_plugin.state_dict(),
+            beside=module.distiller,
         )

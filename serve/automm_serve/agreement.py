@@ -136,10 +136,12 @@ def _compare_words(
 
 
 def _is_tie(answer: ClassesAnswer, probabilities: object, found: object, relative: float) -> bool:
-    """The class that the other place chose is as probable here as the best one."""
+    """The class that the other place chose is as probable here as the best one, or at the edge."""
     if probabilities is None or found not in answer.classes:
         return False
     vector = np.asarray(probabilities, np.float64)
+    if len(vector) == 2:
+        return bool(abs(vector[1] - answer.threshold) <= relative)
     chosen = vector[answer.classes.index(found)]
     return bool(vector.max() - chosen <= 2 * relative)
 

@@ -16,11 +16,11 @@ from automm_serve.errors import BundleError
 from automm_serve.precisions import PrecisionFigures
 from automm_serve.tensors import TensorSpec
 
-FORMAT = 2
+FORMAT = 3
 """Version that this release writes; it reads this one and every earlier one.
 
 2 adds ``default_precision``, ``precisions``, ``lengths``, ``libraries`` and the ``engines`` of a
-graph."""
+graph; 3 adds the ``threshold`` of an answer with two classes, in ``pipeline.json``."""
 
 MANIFEST = "bundle.json"
 REPOSITORY = "model_repository"

@@ -26,6 +26,8 @@ EXTRAS = {
     "peft": "train",
     "onnx": "train",
     "onnxscript": "train",
+    "ray": "hpo",
+    "optuna": "hpo",
 }
 """Package to import -> the extra of this distribution that brings it."""
 

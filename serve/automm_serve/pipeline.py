@@ -13,6 +13,7 @@ import msgspec
 from msgspec import Struct
 
 from automm_serve.answers import AnyAnswer
+from automm_serve.decisions import checked_threshold
 from automm_serve.errors import BundleError, SchemaError, near_name
 from automm_serve.processors import AnyProcessor
 from automm_serve.schema import Schema
@@ -91,6 +92,21 @@ def load_pipeline(path: Path) -> Pipeline:
 def dump_pipeline(pipeline: Pipeline) -> bytes:
     """Return the content of ``pipeline.json``; equal pipelines give equal bytes."""
     return msgspec.json.encode(pipeline, order="sorted")
+
+
+def with_threshold(pipeline: Pipeline, threshold: float) -> Pipeline:
+    """Return the pipeline with another decision threshold, where it answers with two classes.
+
+    Raises:
+        ConfigError: It is no probability, or there are not two classes.
+    """
+    program = pipeline.programs["predict"]
+    answer = checked_threshold(program.answer, threshold)
+    changed = msgspec.structs.replace(
+        program, answer=msgspec.structs.replace(answer, threshold=float(threshold))
+    )
+    programs = {**pipeline.programs, "predict": changed}
+    return msgspec.structs.replace(pipeline, programs=programs)
 
 
 def find_program(programs: Mapping[str, T], name: str) -> T:

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-import sys
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from msgspec import Struct
-from numpy.typing import NDArray
 
+from automm_serve import decisions
 from automm_serve.answers import AnyAnswer, ClassesAnswer
-from automm_serve.errors import DataError, SchemaError, near_name
+from automm_serve.errors import ConfigError, DataError, SchemaError, near_name
+from automm_serve.frames import (
+    as_array,
+    as_classes,
+    as_frame,
+    as_series,
+    as_vectors,
+    wants_pandas,
+)
 from automm_serve.pipeline import find_program
 from automm_serve.table import read_table
 from automm_serve.tensors import CellError, Table, count_rows, take_rows
@@ -73,11 +79,20 @@ class Predicts(ABC):
         answer = self.answers["predict"]
         return list(answer.classes) if isinstance(answer, ClassesAnswer) else None
 
+    @property
+    def decision_threshold(self) -> float | None:
+        """Of two classes, the probability from which on the second one is answered; else None."""
+        answer = self.answers["predict"]
+        if not isinstance(answer, ClassesAnswer) or len(answer.classes) != 2:
+            return None
+        return answer.threshold
+
     def predict(
         self,
         data: object,
         *,
         as_pandas: bool | None = None,
+        decision_threshold: float | None = None,
         return_errors: bool = False,
         realtime: bool | None = False,
         image_root: str | Path | None = None,
@@ -88,6 +103,7 @@ class Predicts(ABC):
             data: Any form of table; the label may be absent.
             as_pandas: A Series with the index of ``data``, or an array. Where None: a Series
                 for a DataFrame, else an array.
+            decision_threshold: For these rows alone, in place of the model's.
             return_errors: Return ``(answers, errors)`` instead of a warning with the count.
             realtime: Taken for AutoGluon's sake; every answer here goes the quick way.
             image_root: Folder that relative picture paths start from.
@@ -98,11 +114,12 @@ class Predicts(ABC):
         Raises:
             SchemaError: The table has not the columns of the model.
             DataError: It is not a table.
+            ConfigError: The threshold is no probability, or there are not two classes.
         """
-        found = self._ask(data, "predict", image_root, return_errors)
+        found = self._ask(data, "predict", image_root, return_errors, decision_threshold)
         name = self.answers["predict"].columns[0].name
-        cells = _array(found.columns[name])
-        result = _series(cells, data, name) if _wants_pandas(data, as_pandas) else cells
+        cells = as_array(found.columns[name])
+        result = as_series(cells, data, name) if wants_pandas(data, as_pandas) else cells
         return (result, found.errors) if return_errors else result
 
     def predict_proba(
@@ -136,12 +153,70 @@ class Predicts(ABC):
         found = self._ask(data, "predict", image_root, return_errors)
         answer = _classes_of(self.answers["predict"])  # of the bundle that answered: see `answers`
         cells = found.columns[answer.probabilities_column]
-        table: Any = _vectors(cells, len(answer.classes))
+        table: Any = as_vectors(cells, len(answer.classes))
         if not as_multiclass and len(answer.classes) == 2:
             table = table[:, 1]
-        if _wants_pandas(data, as_pandas):
-            table = _frame(table, data, answer)
+        if wants_pandas(data, as_pandas):
+            table = as_classes(table, data, answer)
         return (table, found.errors) if return_errors else table
+
+    def predict_from_proba(
+        self, y_pred_proba: object, decision_threshold: float | None = None
+    ) -> Any:
+        """Return the classes of probabilities: what ``predict`` says of the same rows.
+
+        Args:
+            y_pred_proba: What ``predict_proba`` returned; of two classes also that of the second.
+            decision_threshold: In place of the model's.
+
+        Returns:
+            A Series for pandas' types, else an array; None where a row has no probabilities.
+
+        Raises:
+            DataError: The model predicts no classes, or others.
+            ConfigError: The threshold is no probability, or there are not two classes.
+        """
+        answer = _classes_of(self.answers["predict"])
+        cells = as_array(decisions.named(answer, y_pred_proba, decision_threshold))
+        if not hasattr(y_pred_proba, "index") or isinstance(y_pred_proba, Sequence):
+            return cells
+        return as_series(cells, y_pred_proba, answer.label)
+
+    def calibrate_decision_threshold(
+        self,
+        data: object,
+        metric: MetricLike | None = None,
+        *,
+        image_root: str | Path | None = None,
+    ) -> float:
+        """Return the threshold at which a metric is best on labelled rows; nothing is changed.
+
+        Args:
+            data: Any form of table, with the label; best rows that training has not seen.
+            metric: Of the answers, not of probabilities; ``f1`` where None.
+            image_root: Folder that relative picture paths start from.
+
+        Raises:
+            ConfigError: There are not two classes, or the metric does not depend on a threshold.
+            SchemaError: The label or another column is absent.
+            DataError: No row is left to compare.
+        """
+        from automm_serve.metrics import find_metric
+
+        decisions.checked_threshold(self.answers["predict"], 0.5)
+        chosen = find_metric(metric or "f1", "binary")
+        if chosen.needs != "prediction":
+            raise ConfigError(
+                where=f"metric {chosen.name!r}",
+                what="it reads probabilities, and no threshold changes it",
+                mend="Pass a metric of the answers, such as f1, balanced_accuracy or mcc",
+            )
+        table = self._labelled(data, image_root)
+        columns, labels = self._compared(table, self._ask(table, "predict", None, True))
+        answer = _classes_of(self.answers["predict"])
+        truth = answer.encode({answer.label: labels}, {})[0]["classes"]
+        probabilities = as_vectors(columns[answer.probabilities_column], 2)
+        return decisions.best_threshold(truth, probabilities, answer.classes, chosen)
 
     def extract_embedding(
         self,
@@ -169,9 +244,9 @@ class Predicts(ABC):
         """
         found = self._ask(data, "embed", image_root, return_errors)
         answer = find_program(self.answers, "embed")
-        table: Any = _vectors(found.columns["features"], answer.columns[0].width)
+        table: Any = as_vectors(found.columns["features"], answer.columns[0].width)
         if as_pandas:
-            table = _pandas().DataFrame(table, index=_index(data))
+            table = as_frame(table, data)
         return (table, found.errors) if return_errors else table
 
     def evaluate(
@@ -179,6 +254,7 @@ class Predicts(ABC):
         data: object,
         metrics: MetricLike | Sequence[MetricLike] | None = None,
         *,
+        decision_threshold: float | None = None,
         return_pred: bool = False,
         realtime: bool | None = False,
         image_root: str | Path | None = None,
@@ -192,6 +268,7 @@ class Predicts(ABC):
             data: Any form of table, with the label.
             metrics: Names of metrics, or functions of one's own (``automm_serve.metrics.own``);
                 the default of the problem type where None.
+            decision_threshold: For these rows alone, in place of the model's.
             return_pred: Return ``(scores, predictions)``.
             realtime: Taken for AutoGluon's sake; every answer here goes the quick way.
             image_root: Folder that relative picture paths start from.
@@ -202,13 +279,20 @@ class Predicts(ABC):
         Raises:
             SchemaError: The label or another column is absent.
             DataError: No row is left to compare.
-            ConfigError: There is no such metric.
+            ConfigError: There is no such metric, or the threshold is none.
         """
         from automm_serve import metrics as scores  # its libraries load only with the metrics
 
+        table = self._labelled(data, image_root)
+        found = self._ask(table, "predict", None, True, decision_threshold)
+        columns, truth = self._compared(table, found)
         answer = self.answers["predict"]
+        result = scores.score(metrics, answer, truth, columns)
+        return (result, as_array(found.columns[answer.columns[0].name])) if return_pred else result
+
+    def _labelled(self, data: object, image_root: str | Path | None) -> Table:
         table = read_table(data, image_root)
-        label = answer.columns[0].name
+        label = self.answers["predict"].columns[0].name
         if label not in table:
             near = near_name(label, table)
             raise SchemaError(
@@ -217,8 +301,12 @@ class Predicts(ABC):
                 + (f", there is {near!r}" if near else ""),
                 mend="Pass a table that holds the true labels",
             )
-        found = self._ask(table, "predict", None, True)
+        return table
+
+    def _compared(self, table: Table, found: Predictions) -> tuple[Table, list[object]]:
+        """The answers of the rows that have one and a label, and these labels."""
         answer = self.answers["predict"]
+        label = answer.columns[0].name
         _, unlabelled = answer.encode(table, {})
         left_out = found.failed | {error.row for error in unlabelled}
         rows = [row for row in range(count_rows(table)) if row not in left_out]
@@ -232,15 +320,28 @@ class Predicts(ABC):
             )
         if left_out:
             what = f"{len(left_out)} of {count_rows(table)} rows are left out of the evaluation"
-            warnings.warn(what + _example([*found.errors, *unlabelled]), RowWarning, stacklevel=2)
-        truth = [table[label][row] for row in rows]
-        result = scores.score(metrics, answer, truth, take_rows(found.columns, rows))
-        return (result, _array(found.columns[label])) if return_pred else result
+            warnings.warn(what + _example([*found.errors, *unlabelled]), RowWarning, stacklevel=3)
+        return take_rows(found.columns, rows), [table[label][row] for row in rows]
 
     def _ask(
-        self, data: object, program: str, image_root: str | Path | None, quiet: bool
+        self,
+        data: object,
+        program: str,
+        image_root: str | Path | None,
+        quiet: bool,
+        threshold: float | None = None,
     ) -> Predictions:
+        """The answers, with their warnings; of ``predict`` at another threshold than its own."""
+        if threshold is not None:  # before rows are asked
+            decisions.checked_threshold(self.answers[program], threshold)
         found = self.run(read_table(data, image_root), program)
+        if threshold is not None:
+            answer = _classes_of(self.answers[program])
+            vectors = as_vectors(found.columns[answer.probabilities_column], len(answer.classes))
+            names = decisions.named(answer, vectors, threshold)
+            found = Predictions(
+                {**found.columns, answer.label: names}, found.errors, found.warnings
+            )
         for warning in found.warnings:
             warnings.warn(warning, RowWarning, stacklevel=3)
         if found.errors and not quiet:
@@ -263,47 +364,3 @@ def _classes_of(answer: AnyAnswer) -> ClassesAnswer:
 def _example(errors: Sequence[CellError]) -> str:
     first = errors[0]
     return f", first row {first.row}, column {first.column!r}: {first.what}"
-
-
-def _array(cells: Sequence[object]) -> NDArray[Any]:
-    """An array of the cells; numbers are floats, so that NaN can stand where a row failed."""
-    if any(isinstance(cell, str) for cell in cells):
-        return np.array(cells, dtype=object)
-    if any(cell is None for cell in cells):
-        return np.array([np.nan if cell is None else cell for cell in cells], dtype=float)
-    return np.array(cells)
-
-
-def _vectors(cells: Sequence[Any], width: int) -> NDArray[np.float32]:
-    table = np.full((len(cells), width), np.nan, np.float32)
-    for row, cell in enumerate(cells):
-        if cell is not None:
-            table[row] = cell
-    return table
-
-
-def _wants_pandas(data: object, as_pandas: bool | None) -> bool:
-    if as_pandas is not None:
-        return as_pandas
-    pandas = sys.modules.get("pandas")  # whoever passes a DataFrame has imported it
-    return pandas is not None and isinstance(data, pandas.DataFrame)
-
-
-def _pandas() -> Any:
-    from automm_serve.optional import require
-
-    return require("pandas", purpose="as_pandas=True")
-
-
-def _index(data: object) -> Any:
-    return getattr(data, "index", None) if hasattr(data, "columns") else None
-
-
-def _series(cells: NDArray[Any], data: object, name: str) -> Any:
-    return _pandas().Series(cells, index=_index(data), name=name)
-
-
-def _frame(table: NDArray[np.float32], data: object, answer: ClassesAnswer) -> Any:
-    if table.ndim == 1:
-        return _pandas().Series(table, index=_index(data), name=answer.classes[1])
-    return _pandas().DataFrame(table, index=_index(data), columns=list(answer.classes))

@@ -133,8 +133,8 @@ def test_devices_and_verbosity_are_set_by_their_calls(tmp_path):
     fresh.set_num_gpus(0)
     fresh.set_verbosity(1)
     assert (fresh.get_num_gpus(), fresh.verbosity, fresh._shows_progress) == (0, 1, False)
-    assert fresh._configure(None, None, None).env.num_gpus == 0
-    without = MultiModalPredictor(label="kind", pretrained=False)._configure(None, None, None)
+    assert fresh._configure(None, None, None, None).env.num_gpus == 0
+    without = MultiModalPredictor(label="kind", pretrained=False)._configure(None, None, None, None)
     assert not without.model.hf_text.pretrained
     assert not without.model.timm_image.pretrained
 

@@ -1,3 +1,4 @@
+import gc
 import shutil
 import warnings
 
@@ -6,8 +7,10 @@ import pytest
 
 pytest.importorskip("torch")
 
+from automm.data.rows import Rows
 from automm.data.samples import golden_rows
 from automm.predictor import MultiModalPredictor
+from automm.saved import FORMAT
 from automm.training.fit import FitWarning
 from automm_serve.errors import BundleError, ConfigError, DataError, SchemaError
 from automm_serve.predictor import LocalPredictor
@@ -64,6 +67,22 @@ def test_a_table_of_every_kind_is_learned(fused):
     assert {p.name for p in fused.exportable().pipeline.processors} == {
         "timm_image", "hf_text", "ft_transformer",
     }  # fmt: skip
+
+
+def test_no_rows_of_a_fit_stay_in_memory(tmp_path):
+    def alive():
+        return sum(type(one) is Rows for one in gc.get_objects())
+
+    before = alive()
+    for number in range(2):
+        predictor = MultiModalPredictor(label="kind", path=tmp_path / str(number), verbosity=0)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            predictor.fit(
+                {name: pets(40)[name] for name in ("weight", "age", "kind")},
+                hyperparameters={"model.ft_transformer.token_dim": 8, "optim.max_epochs": 2},
+            )
+        assert alive() <= before
 
 
 def test_what_is_loaded_answers_as_what_was_saved(fused, tmp_path, settings):
@@ -196,8 +215,9 @@ def test_a_table_without_anything_to_learn_is_refused(tmp_path, table, error, sa
 
 def test_a_folder_of_a_later_release_is_said_whatever_else_is_in_it(fused, tmp_path):
     later = shutil.copytree(fused.path, tmp_path / "later")
-    (later / "predictor.json").write_text('{"format": 3}')
-    with pytest.raises(BundleError, match="has format 3, this release reads up to 2"):
+    (later / "predictor.json").write_text(f'{{"format": {FORMAT + 1}}}')
+    says = f"has format {FORMAT + 1}, this release reads up to {FORMAT}"
+    with pytest.raises(BundleError, match=says):
         MultiModalPredictor.load(later)
 
 

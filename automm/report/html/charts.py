@@ -96,6 +96,27 @@ def scatter(x: NDArray[np.float64], y: NDArray[np.float64], x_label: str, y_labe
     return _svg(parts, WIDTH, 400, f"{y_label} by {x_label}")
 
 
+def reliability(points: Sequence[tuple[float, float, int]], x_label: str, y_label: str) -> Markup:
+    """Return dots from 0 to 1 on both axes, the larger the more rows, and their diagonal.
+
+    Args:
+        points: Confidence, accuracy, rows.
+        x_label: Under the axis.
+        y_label: Above the axis.
+    """
+    place = _Place(0.0, 1.0, 0.0, 1.0, height=320)
+    parts = place.frame(x_label, y_label)
+    ends = {"x1": place.x(0), "y1": place.y(0), "x2": place.x(1), "y2": place.y(1)}
+    parts.append(el("line", class_="ideal", **{key: _n(value) for key, value in ends.items()}))
+    most = max(rows for *_, rows in points)
+    parts += [
+        el("circle", el("title", f"{rows:,} rows: {x:.0%} sure, {y:.0%} right"), cx=_n(place.x(x)),
+           cy=_n(place.y(y)), r=_n(3 + 9 * math.sqrt(rows / most)), class_="point")
+        for x, y, rows in points
+    ]  # fmt: skip
+    return _svg(parts, WIDTH, 320, f"{y_label} by {x_label}")
+
+
 class _Place:
     """Numbers -> places in the drawing."""
 

@@ -76,6 +76,9 @@ def report_predictor(
         made_by=record.made_by,
         stopped=summary.stopped,
         slice_by=metric,
+        temperature=summary.temperature,
+        decision=summary.decision,
+        search=summary.search,
     )
     settings: dict[str, Any] = msgspec.to_builtins(trained.config)
     return write_report(path, facts, evidence, settings)

@@ -4,21 +4,27 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
 from msgspec import Struct
 
 from automm.data.column import ColumnReason
+from automm.report import search as trials
 from automm.report.html import charts
 from automm.report.html.evidence import Evidence
 from automm.report.html.markup import Markup, el, join
 from automm.report.html.rows import worst_rows
 from automm.report.html.slices import slice_rows
 from automm.report.html.style import STYLE
+from automm.report.html.sureness import sureness
+from automm.search.record import SearchSummary
 from automm_serve.answers import ClassesAnswer
 from automm_serve.metrics import MetricLike
+
+if TYPE_CHECKING:  # its file imports torch
+    from automm.training.calibrate import Decision, Temperature
 
 MOST_CLASSES = 20
 """In the confusion matrix: those with the most rows."""
@@ -47,6 +53,9 @@ class Facts(Struct, frozen=True, kw_only=True):
         made_by: Release.
         stopped: Why training ended.
         slice_by: The metric of slices, where it is no name.
+        temperature: How probabilities were calibrated.
+        decision: How the threshold between two classes was chosen.
+        search: How settings were found, where that was by a search.
     """
 
     problem_type: str
@@ -66,6 +75,9 @@ class Facts(Struct, frozen=True, kw_only=True):
     made_by: str
     stopped: str
     slice_by: MetricLike | None = None
+    temperature: Temperature | None = None
+    decision: Decision | None = None
+    search: SearchSummary | None = None
 
 
 def build_page(facts: Facts, evidence: Evidence, settings: Mapping[str, Any]) -> str:
@@ -92,11 +104,16 @@ def build_page(facts: Facts, evidence: Evidence, settings: Mapping[str, Any]) ->
             _section("Is it worth its cost?", _comparison(facts)),
             _section("The data, as it was understood", _data(facts)),
             _section("How it learnt", _curve(facts)),
+            _section("How its settings were found", _search(facts.search))
+            if facts.search else None,
             _section(
                 "What it confuses" if isinstance(evidence.answer, ClassesAnswer)
                 else "Truth and answer",
                 _from(evidence), _errors(evidence),
             ),
+            _section("How sure it is", _from(evidence),
+                     sureness(evidence, facts.temperature, facts.decision))
+            if isinstance(evidence.answer, ClassesAnswer) else None,
             _section("The worst answers", _from(evidence), worst_rows(evidence, facts.kinds)),
             _section(f"{facts.metric} on parts of the rows", _from(evidence),
                      _slices(facts, evidence)),
@@ -203,6 +220,11 @@ def _curve(facts: Facts) -> Markup:
                      key=lambda point: point[1], default=scored[-1])[0]  # fmt: skip
         stopped += f" The best single validation was after {epoch:g} epochs."
     return join([*parts, el("p", stopped, class_="note")])
+
+
+def _search(found: SearchSummary) -> Markup:
+    table = _table(trials.header(found), trials.rows(found), numbers=(1, 2, 3))
+    return join([table, el("p", trials.title(found), class_="note")])
 
 
 def _errors(evidence: Evidence) -> Markup:

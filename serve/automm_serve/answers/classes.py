@@ -8,6 +8,7 @@ from typing import Self
 
 import numpy as np
 from msgspec import Struct
+from numpy.typing import NDArray
 
 from automm_serve.cells import category_key, is_gap, quote
 from automm_serve.errors import DataError
@@ -17,22 +18,38 @@ from automm_serve.tensors import CellError, FileTable, Table, Tensors
 ClassName = str | int | float | bool
 """A class as the user's table spells it."""
 
+HALF = 0.5
+"""The threshold at which the more probable class of two is answered."""
 
-class ClassesAnswer(Struct, frozen=True, dict=True, tag="classes", forbid_unknown_fields=True):
+
+class ClassesAnswer(
+    Struct,
+    frozen=True,
+    dict=True,
+    tag="classes",
+    omit_defaults=True,
+    forbid_unknown_fields=True,
+):
     """One of some classes a row.
 
     Attributes:
         label: The column that was learned.
         classes: In the order of the probabilities; typed as in the training table.
+        threshold: Of two classes, the probability from which on the second one is answered.
     """
 
     label: str
     classes: tuple[ClassName, ...]
+    threshold: float = HALF
 
     def __post_init__(self) -> None:
         """Refuse what ``fit`` cannot have made."""
         if len(self._codes) != len(self.classes) or len(self.classes) < 2:
             raise ValueError("there must be two classes at least, all different")
+        if not 0 <= self.threshold <= 1:
+            raise ValueError(f"the threshold {self.threshold} is no probability")
+        if self.threshold != HALF and len(self.classes) != 2:
+            raise ValueError("a threshold is between two classes")
 
     @classmethod
     def fit(cls, label: str, table: Table) -> Self:
@@ -92,10 +109,31 @@ class ClassesAnswer(Struct, frozen=True, dict=True, tag="classes", forbid_unknow
         return "probabilities" if self.label != "probabilities" else "class_probabilities"
 
     def decode(self, tensors: Tensors) -> dict[str, list[object]]:
-        """Name the most probable class of each row of float32 (rows, classes)."""
+        """Name the class of each row of float32 (rows, classes), by ``decide``."""
         probabilities = tensors["probabilities"]
-        best = [self.classes[code] for code in probabilities.argmax(axis=1)]
-        return {self.label: best, self.probabilities_column: list(probabilities)}
+        names: list[object] = [self.classes[code] for code in self.decide(probabilities)]
+        return {self.label: names, self.probabilities_column: list(probabilities)}
+
+    def decide(
+        self, probabilities: NDArray[np.floating], threshold: float | None = None
+    ) -> NDArray[np.int64]:
+        """Choose a class for each row of (rows, classes), by its code.
+
+        The most probable one; of two the second, where its probability reaches the threshold. So
+        0 always answers the second class, and a tie at one half is its, too.
+
+        Args:
+            probabilities: Of each class; compared as float32, which is what every graph gives.
+            threshold: Between two classes; the answer's own where None.
+
+        Returns:
+            int64 (rows,).
+        """
+        if len(self.classes) != 2:
+            chosen: NDArray[np.int64] = probabilities.argmax(axis=1).astype(np.int64)
+            return chosen
+        least = np.float32(self.threshold if threshold is None else threshold)
+        return (probabilities[:, 1].astype(np.float32) >= least).astype(np.int64)
 
     def encode(self, table: Table, tensors: Tensors) -> tuple[Tensors, list[CellError]]:
         """Return ``classes`` int64 (rows,), -1 where the label is missing or unknown."""

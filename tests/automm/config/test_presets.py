@@ -7,7 +7,7 @@ from automm.config.checkpoints import CHECKPOINTS, hub_name
 from automm.config.overrides import keys_of, override
 from automm.config.presets import ABOUT, PRESETS, SEARCHES, find_preset, find_search, preset_names
 from automm.config.schema import Config
-from automm.config.search import Choice, LogUniform, SearchSpace
+from automm.config.search import Choice, LogUniform, RandInt, SearchSpace
 from automm_serve.errors import ConfigError
 
 # Texts, pictures, and what else differs from the defaults: from the peer's own table.
@@ -62,9 +62,9 @@ def test_a_search_space_varies_settings_that_exist_by_values_that_fit(name):
     assert msgspec.json.decode(msgspec.json.encode(space), type=SearchSpace) == space
 
 
-def test_a_preset_that_searches_says_that_the_search_is_the_part_not_done():
-    with pytest.raises(ConfigError, match=r"search is the part.*\n?.*Pass 'best_quality'"):
-        find_preset("best_quality_hpo")
+def test_a_preset_that_searches_begins_where_its_fixed_one_is():
+    assert find_preset("best_quality_hpo") == find_preset("best_quality")
+    assert find_preset("default_hpo") == find_search("high_quality_hpo")[0]
     with pytest.raises(ConfigError, match="'best_quality_hpo'"):
         find_search("best_qality_hpo")
 
@@ -122,3 +122,4 @@ def test_picture_encoders_have_so_many_weights(name):
 def test_a_logarithmic_range_is_what_it_says():
     _, space = find_search("edge_hpo")
     assert space.ranges["optim.lr"] == LogUniform(low=1e-5, high=1e-2)
+    assert space.ranges["optim.max_epochs"] == RandInt(low=5, high=31)  # 5 to 30

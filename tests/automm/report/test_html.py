@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from automm.data.column import ColumnReason
 from automm.report.html import Facts, write_report
-from automm.report.html.charts import bars, lines, scatter
+from automm.report.html.charts import bars, lines, reliability, scatter
 from automm.report.html.evidence import Evidence, gather
 from automm.report.html.markup import Markup, el, join
 from automm.report.html.page import build_page
@@ -244,3 +245,30 @@ def test_the_page_is_one_file_written_whole(evidence, tmp_path):
     assert [file.name for file in path.parent.iterdir()] == ["report.html"]
     assert path.read_text().startswith("<!doctype html>\n<html")
     assert path.stat().st_size < 300_000
+
+
+def test_a_page_of_classes_shows_how_sure_answers_are_and_what_was_fitted():
+    from automm.training.calibrate import Decision, Temperature
+
+    evidence = gather(run, replace(CLASSES, threshold=0.25), rows())
+    warm = Temperature(
+        value=1.5, rows=300, log_loss_before=0.7, log_loss_after=0.6, ece_before=0.2, ece_after=0.1
+    )
+    late = Decision(threshold=0.25, metric="f1", rows=300, before=0.4, after=0.5)
+    page = Reader(build_page(facts(temperature=warm, decision=late), evidence, {}))
+    assert "How sure it is" in page.text
+    assert "Temperature 1.5, fitted on 300 validation rows: log-loss 0.7 to 0.6" in page.text
+    assert "dog is answered from 0.25 on: f1 0.4 to 0.5" in page.text
+    changed = gather(run, replace(CLASSES, threshold=0.75), rows())
+    page = Reader(build_page(facts(temperature=warm, decision=late), changed, {}))
+    assert "dog is answered from 0.75 on." in page.text
+    assert "% sure, " in page.text
+    assert "script" not in page.tags
+
+
+def test_the_dots_of_a_reliability_diagram_lie_in_it_and_grow_with_their_rows():
+    drawn = Reader(reliability([(0.55, 0.0, 1), (1.0, 1.0, 400)], "how sure", "right"))
+    radii = [float(value) for name, value in drawn.attributes if name == "r"]
+    assert radii == [3.5, 12.0]
+    places = [float(value) for name, value in drawn.attributes if name in ("cx", "cy")]
+    assert all(0 < place < 640 for place in places)

@@ -1,0 +1,1 @@
+"""A search of hyperparameters: trials are fits of their own, run by Ray Tune."""
