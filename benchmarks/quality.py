@@ -24,17 +24,14 @@ import numpy as np
 
 from automm_serve.metrics import METRICS
 from benchmarks.rivals.jobs import (
-    BATCH,
-    EPOCHS,
-    RATE,
-    TEXT_LENGTH,
+    describe_budget,
     describe_machine,
     make_job,
     peer_version,
     run_fit,
     score_cheap,
 )
-from benchmarks.rivals.sets import SETS, TRAIN_ROWS
+from benchmarks.rivals.sets import SETS
 
 SEEDS = (0, 1, 2)
 SIDES = ("ours", "peer")
@@ -62,9 +59,9 @@ def main() -> None:
                     continue
                 runs["fits"][key] = run_fit(side, job, options.scratch, options.peer)
                 print(key, json.dumps(runs["fits"][key]), flush=True)
-                _write(RUNS, runs)
+                write_json(RUNS, runs)
     rows = [row for name in SETS if (row := _row(name, runs)) is not None]
-    _write(RESULTS / "quality.json", {"made": runs["made"], "rows": rows})
+    write_json(RESULTS / "quality.json", {"made": runs["made"], "rows": rows})
     (RESULTS / "quality.md").write_text(_draw(rows, runs["made"]))
     print((RESULTS / "quality.md").read_text())
 
@@ -96,9 +93,7 @@ def _draw(rows: list[dict[str, Any]], made: dict[str, str]) -> str:
     lines = [
         "# Held-out quality beside the peer",
         "",
-        f"`python -m benchmarks.quality`; at most {TRAIN_ROWS} training rows, {EPOCHS} epochs, "
-        f"batch {BATCH}, rate {RATE:g}, texts of {TEXT_LENGTH} tokens, MiniLM and "
-        "EfficientNet-Lite0 on both sides, one thread. "
+        f"`python -m benchmarks.quality`; {describe_budget()}, on both sides. "
         + ", ".join(f"{k} {v}" for k, v in made.items())
         + ".",
         "",
@@ -142,7 +137,8 @@ def _effect(rows: list[dict[str, Any]]) -> tuple[float, float, float]:
     return float(sizes.mean()), float(low), float(high)
 
 
-def _write(path: Path, content: object) -> None:
+def write_json(path: Path, content: object) -> None:
+    """Write a file whole, or not at all."""
     path.parent.mkdir(exist_ok=True)
     fresh = path.with_suffix(".new")
     fresh.write_text(json.dumps(content, indent=1) + "\n")

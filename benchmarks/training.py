@@ -20,7 +20,7 @@ from typing import Any
 
 from benchmarks.rivals.jobs import describe_machine, make_job, peer_version, run_fit
 
-SETS = ("cloth_review", "fashion_mnist", "emoji")
+SETS = ("nyc_jobs", "fashion_mnist", "emoji")
 """Text with numbers and categories; pictures; all of them fused."""
 RESULTS = Path(__file__).with_name("results") / "training.json"
 EPOCHS = 2

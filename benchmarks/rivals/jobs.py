@@ -16,11 +16,11 @@ from typing import Any
 import numpy as np
 
 from benchmarks.rivals.backbones import IMAGE_SIZE, image_folder, text_folder
-from benchmarks.rivals.sets import SETS, cut
+from benchmarks.rivals.sets import SETS, TRAIN_ROWS, cut
 
 ROOT = Path(__file__).resolve().parents[2]
 PEER_SCRIPT = Path(__file__).with_name("fit_peer.py")
-EPOCHS, BATCH, TEXT_LENGTH, RATE = 5, 32, 64, 2e-4
+EPOCHS, BATCH, TEXT_LENGTH, RATE = 5, 16, 32, 2e-4
 LIMIT_S = 1800
 
 
@@ -167,6 +167,15 @@ def _trivial(answer: Any, learnt: Any, rows: int) -> dict[str, Any]:
         shares = (counts / counts.sum()).astype(np.float32)
         return {"probabilities": np.tile(shares, (rows, 1))}
     return {"values": np.full((rows, 1), answer.mean, np.float32)}
+
+
+def describe_budget() -> str:
+    """Return what every fit gets, for the head of a table."""
+    return (
+        f"at most {TRAIN_ROWS} training rows, {EPOCHS} epochs, batch {BATCH}, rate {RATE:g}, "
+        f"pictures of {IMAGE_SIZE} pixels, texts of {TEXT_LENGTH} tokens, MiniLM and "
+        "EfficientNet-Lite0, one thread"
+    )
 
 
 def describe_machine() -> dict[str, str]:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-TRAIN_ROWS, TEST_ROWS = 1000, 1000
+TRAIN_ROWS, TEST_ROWS = 500, 1000
 CUT_SEED = 7
 
 
@@ -38,45 +38,24 @@ def _kinds(**columns: str) -> dict[str, str]:
 
 
 SETS: dict[str, RealSet] = {
-    "emoji": RealSet(
-        "emoji",
-        "group",
-        "multiclass",
-        "accuracy",
-        _kinds(
-            image="image",
-            text="keywords emoticon",
-            number="unicode_version n_code_points n_keywords au_code softbank_code docomo_code",
-            category="has_zwj presentation facebook",
-        ),
-    ),
-    "fashion_mnist": RealSet(
-        "fashion_mnist", "label", "multiclass", "accuracy", _kinds(image="image")
-    ),
-    "magnetic_tile": RealSet(
-        "magnetic_tile", "label", "multiclass", "accuracy", _kinds(image="image")
-    ),
-    "houses": RealSet(
-        "houses",
+    "ames_housing": RealSet(
+        "ames_housing",
         "log_price",
         "regression",
         "r2",
-        _kinds(
-            image="frontal bedroom bathroom kitchen",
-            number="n_bedrooms n_bathrooms area",
-            category="zipcode",
-        ),
-        lambda frame: np.log(frame["price"].astype(float)),
+        {},
+        lambda frame: np.log(frame["sale_price"].astype(float)),
     ),
-    "cloth_review": RealSet(
-        "cloth_review",
-        "rating",
+    "spambase": RealSet("spambase", "label", "binary", "roc_auc", {}),
+    "nyc_jobs": RealSet(
+        "nyc_jobs",
+        "salary_from",
         "regression",
         "r2",
         _kinds(
-            text="title review_text",
-            number="age positive_feedback_count",
-            category="clothing_id division_name department_name class_name",
+            text="business_title civil_service_title division",
+            number="n_positions post_until_days",
+            category="agency posting_type level full_time title_code",
         ),
     ),
     "airbnb_nyc": RealSet(
@@ -91,40 +70,53 @@ SETS: dict[str, RealSet] = {
             category="neighbourhood_group neighbourhood room_type",
         ),
     ),
-    "nyc_jobs": RealSet(
-        "nyc_jobs",
-        "salary_from",
-        "regression",
-        "r2",
-        _kinds(
-            text="business_title civil_service_title division",
-            number="n_positions post_until_days",
-            category="agency posting_type level full_time title_code",
-        ),
+    "magnetic_tile": RealSet(
+        "magnetic_tile", "label", "multiclass", "accuracy", _kinds(image="image")
     ),
-    "ag_news": RealSet("ag_news", "label", "multiclass", "accuracy", _kinds(text="title text")),
-    "ames_housing": RealSet(
-        "ames_housing",
+    "fashion_mnist": RealSet(
+        "fashion_mnist", "label", "multiclass", "accuracy", _kinds(image="image")
+    ),
+    "houses": RealSet(
+        "houses",
         "log_price",
         "regression",
         "r2",
-        {},
-        lambda frame: np.log(frame["sale_price"].astype(float)),
+        _kinds(
+            image="frontal",
+            number="n_bedrooms n_bathrooms area",
+            category="zipcode",
+        ),
+        lambda frame: np.log(frame["price"].astype(float)),
     ),
-    "spambase": RealSet("spambase", "label", "binary", "roc_auc", {}),
+    "ag_news": RealSet("ag_news", "label", "multiclass", "accuracy", _kinds(text="title text")),
+    "emoji": RealSet(
+        "emoji",
+        "group",
+        "multiclass",
+        "accuracy",
+        _kinds(
+            image="image",
+            text="keywords emoticon",
+            number="unicode_version n_code_points n_keywords au_code softbank_code docomo_code",
+            category="has_zwj presentation facebook",
+        ),
+    ),
 }
 """Name -> set. Every mix of modalities occurs."""
 
 NOT_FEATURES = {"ames_housing": ("sale_price",)}
 
 
-def cut(name: str, data: Path, out: Path) -> tuple[Path, Path, dict[str, str]]:
+def cut(
+    name: str, data: Path, out: Path, train_rows: int = TRAIN_ROWS
+) -> tuple[Path, Path, dict[str, str]]:
     """Write the rows of a set as two Parquet files, the same at every call.
 
     Args:
         name: Of the set.
         data: Folder with the files of the sets.
         out: Folder to write into.
+        train_rows: Most rows to learn from.
 
     Returns:
         Training rows, test rows, and column -> kind.
@@ -141,7 +133,7 @@ def cut(name: str, data: Path, out: Path) -> tuple[Path, Path, dict[str, str]]:
         if column not in left_out
     }
     paths = []
-    for split, most in (("train", TRAIN_ROWS), ("test", TEST_ROWS)):
+    for split, most in (("train", train_rows), ("test", TEST_ROWS)):
         part = frame.loc[frame["split"] == split, [*kinds, chosen.label]]
         if len(part) > most:
             part = part.sample(most, random_state=CUT_SEED)
