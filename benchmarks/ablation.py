@@ -9,9 +9,7 @@ is not done again: fits gather in ``benchmarks/results/ablation.json``, and each
 
 from __future__ import annotations
 
-import argparse
 import json
-import os
 import time
 from pathlib import Path
 from typing import Any
@@ -20,7 +18,13 @@ import numpy as np
 
 from automm_serve.metrics import METRICS
 from benchmarks.quality import SEEDS, write_json
-from benchmarks.rivals.jobs import describe_budget, describe_machine, make_job, run_fit
+from benchmarks.rivals.jobs import (
+    describe_budget,
+    describe_machine,
+    make_job,
+    read_options,
+    run_fit,
+)
 from benchmarks.rivals.sets import SETS
 
 RESULTS = Path(__file__).with_name("results") / "ablation.json"
@@ -53,7 +57,12 @@ VARIANTS: dict[str, dict[str, Any]] = {
 
 def main() -> None:
     """Run what is missing while there is time, then write the page."""
-    options = _options()
+    options = read_options(
+        __doc__,
+        peer=False,
+        sets=(str, "", "Some of them, by comma."),
+        minutes=(float, 60.0, "Begin no fit after that."),
+    )
     found: dict[str, Any] = json.loads(RESULTS.read_text()) if RESULTS.is_file() else {}
     found["made"] = describe_machine()
     fits = found.setdefault("fits", {})
@@ -107,19 +116,6 @@ def _draw(found: dict[str, Any]) -> str:
     lines += ["", f"No worse than base, of {rows} sets: "]
     lines[-1] += ", ".join(f"{v} {count}" for v, count in wins.items() if v != "base") + "."
     return "\n".join(lines) + "\n"
-
-
-def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    data = os.environ.get("AUTOMM_EDGE_DATA", "../shared/data")
-    parser.add_argument("--data", type=Path, default=Path(data), help="Folder of the real sets.")
-    parser.add_argument("--scratch", type=Path, default=Path("build/rivals"))
-    parser.add_argument("--sets", default="", help="Some of them, by comma.")
-    parser.add_argument("--minutes", type=float, default=60.0, help="Begin no fit after that.")
-    options = parser.parse_args()
-    options.scratch = options.scratch.resolve()
-    options.data = options.data.resolve()
-    return options
 
 
 if __name__ == "__main__":

@@ -13,9 +13,7 @@ The peer is AutoGluon-Multimodal in an environment of its own.
 
 from __future__ import annotations
 
-import argparse
 import json
-import os
 import time
 from pathlib import Path
 from typing import Any
@@ -28,6 +26,7 @@ from benchmarks.rivals.jobs import (
     describe_machine,
     make_job,
     peer_version,
+    read_options,
     run_fit,
     score_cheap,
 )
@@ -42,7 +41,12 @@ DRAWS = 10_000
 
 def main() -> None:
     """Run what is missing while there is time, then write the tables."""
-    options = _options()
+    options = read_options(
+        __doc__,
+        sets=(str, "", "Some of them, by comma."),
+        side=(str, ",".join(SIDES), "ours, peer or both."),
+        minutes=(float, 60.0, "Begin no fit after that."),
+    )
     runs: dict[str, Any] = json.loads(RUNS.read_text()) if RUNS.is_file() else {}
     runs |= {"made": {**describe_machine(), "peer": peer_version(options.peer)}}
     end = time.monotonic() + 60 * options.minutes
@@ -59,11 +63,19 @@ def main() -> None:
                     continue
                 runs["fits"][key] = run_fit(side, job, options.scratch, options.peer)
                 print(key, json.dumps(runs["fits"][key]), flush=True)
-                write_json(RUNS, runs)
+                _merge(runs)
     rows = [row for name in SETS if (row := _row(name, runs)) is not None]
     write_json(RESULTS / "quality.json", {"made": runs["made"], "rows": rows})
     (RESULTS / "quality.md").write_text(_draw(rows, runs["made"]))
     print((RESULTS / "quality.md").read_text())
+
+
+def _merge(runs: dict[str, Any]) -> None:
+    """Write the runs, and take over what another call has done meanwhile."""
+    there: dict[str, Any] = json.loads(RUNS.read_text()) if RUNS.is_file() else {}
+    for part in ("cheap", "fits"):
+        runs[part] = there.get(part, {}) | runs.get(part, {})
+    write_json(RUNS, runs)
 
 
 def _row(name: str, runs: dict[str, Any]) -> dict[str, Any] | None:
@@ -143,21 +155,6 @@ def write_json(path: Path, content: object) -> None:
     fresh = path.with_suffix(".new")
     fresh.write_text(json.dumps(content, indent=1) + "\n")
     fresh.replace(path)
-
-
-def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    data = os.environ.get("AUTOMM_EDGE_DATA", "../shared/data")
-    parser.add_argument("--data", type=Path, default=Path(data), help="Folder of the real sets.")
-    parser.add_argument("--peer", required=True, help="Python of the peer's environment.")
-    parser.add_argument("--scratch", type=Path, default=Path("build/rivals"))
-    parser.add_argument("--sets", default="", help="Some of them, by comma.")
-    parser.add_argument("--side", default=",".join(SIDES), help="ours, peer or both.")
-    parser.add_argument("--minutes", type=float, default=60.0, help="Begin no fit after that.")
-    options = parser.parse_args()
-    options.scratch = options.scratch.resolve()
-    options.data = options.data.resolve()
-    return options
 
 
 if __name__ == "__main__":

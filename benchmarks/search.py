@@ -11,9 +11,7 @@ as one likes; each call writes ``docs/results/search.md`` anew.
 
 from __future__ import annotations
 
-import argparse
 import json
-import os
 import tempfile
 import time
 import warnings
@@ -23,7 +21,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from benchmarks.rivals.jobs import TEXT_LENGTH, describe_machine
+from benchmarks.quality import write_json
+from benchmarks.rivals.jobs import TEXT_LENGTH, describe_machine, read_options
 from benchmarks.rivals.sets import SETS, cut
 
 HERE = Path(__file__).parent
@@ -80,7 +79,7 @@ SPACE: dict[str, tuple[Any, ...]] = {
 
 def main() -> None:
     """Run what is missing while there is time, then write the page."""
-    options = _options()
+    options = read_options(__doc__, peer=False, minutes=(float, 60.0, "Begin no fit after that."))
     found: dict[str, Any] = json.loads(RESULTS.read_text()) if RESULTS.is_file() else {}
     found |= {"made": describe_machine(), "rows": LEARNT, "epochs": EPOCHS}
     fits = found.setdefault("fits", {})
@@ -92,7 +91,7 @@ def main() -> None:
                 continue
             fits[key] = _fit(name, draw(trial), options.data, options.scratch)
             print(key, json.dumps(fits[key]), flush=True)
-            _write(found)
+            write_json(RESULTS, found)
     PAGE.write_text(draw_page(found))
     print(PAGE.read_text())
 
@@ -187,22 +186,6 @@ def _effects(found: dict[str, Any], whole: list[int], gains: Any) -> list[str]:
             cells.append(f"{value}: {np.mean(own):+.2f} ({len(own)})" if own else f"{value}: -")
         lines.append(f"| `{key}` | {', '.join(cells)} |")
     return lines
-
-
-def _write(found: dict[str, Any]) -> None:
-    RESULTS.parent.mkdir(exist_ok=True)
-    fresh = RESULTS.with_suffix(".new")
-    fresh.write_text(json.dumps(found, indent=1) + "\n")
-    fresh.replace(RESULTS)
-
-
-def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    data = os.environ.get("AUTOMM_EDGE_DATA", "../shared/data")
-    parser.add_argument("--data", type=Path, default=Path(data), help="Folder of the real sets.")
-    parser.add_argument("--scratch", type=Path, default=Path("build/search"))
-    parser.add_argument("--minutes", type=float, default=60.0, help="Begin no fit after that.")
-    return parser.parse_args()
 
 
 if __name__ == "__main__":

@@ -11,14 +11,18 @@ a time; beside it, for pictures, decoding and resizing alone.
 
 from __future__ import annotations
 
-import argparse
 import json
-import os
 from pathlib import Path
 from statistics import median
 from typing import Any
 
-from benchmarks.rivals.jobs import describe_machine, make_job, peer_version, run_fit
+from benchmarks.rivals.jobs import (
+    describe_machine,
+    make_job,
+    peer_version,
+    read_options,
+    run_fit,
+)
 
 SETS = ("nyc_jobs", "fashion_mnist", "emoji")
 """Text with numbers and categories; pictures; all of them fused."""
@@ -28,7 +32,7 @@ EPOCHS = 2
 
 def main() -> None:
     """Fit in turns, compare, write."""
-    options = _options()
+    options = read_options(__doc__, rounds=(int, 3, "Fits of each side and set."))
     rows = []
     for name in SETS:
         job = make_job(name, 0, options.data, options.scratch, EPOCHS) | {"preprocess": True}
@@ -65,19 +69,6 @@ def _compare(ours: list[dict[str, Any]], peer: list[dict[str, Any]]) -> dict[str
         "memory_ratio": round(of(ours, "peak_mb") / of(peer, "peak_mb"), 2),
         "rounds": len(ours),
     }
-
-
-def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    data = os.environ.get("AUTOMM_EDGE_DATA", "../shared/data")
-    parser.add_argument("--data", type=Path, default=Path(data), help="Folder of the real sets.")
-    parser.add_argument("--peer", required=True, help="Python of the peer's environment.")
-    parser.add_argument("--scratch", type=Path, default=Path("build/rivals"))
-    parser.add_argument("--rounds", type=int, default=3)
-    options = parser.parse_args()
-    options.scratch = options.scratch.resolve()
-    options.data = options.data.resolve()
-    return options
 
 
 if __name__ == "__main__":

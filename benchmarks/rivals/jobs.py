@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import platform
@@ -176,6 +177,28 @@ def describe_budget() -> str:
         f"pictures of {IMAGE_SIZE} pixels, texts of {TEXT_LENGTH} tokens, MiniLM and "
         "EfficientNet-Lite0, one thread"
     )
+
+
+def read_options(doc: str, *, peer: bool = True, **more: tuple[type, Any, str]) -> Any:
+    """Return the options that every comparison takes, and more of its own.
+
+    Args:
+        doc: Of the script.
+        peer: Ask for the Python of the peer's environment.
+        more: Name -> type, default, help.
+    """
+    parser = argparse.ArgumentParser(description=doc.splitlines()[0])
+    data = os.environ.get("AUTOMM_EDGE_DATA", "../shared/data")
+    parser.add_argument("--data", type=Path, default=Path(data), help="Folder of the real sets.")
+    parser.add_argument("--scratch", type=Path, default=Path("build/rivals"))
+    if peer:
+        parser.add_argument("--peer", required=True, help="Python of the peer's environment.")
+    for name, (kind, default, text) in more.items():
+        parser.add_argument(f"--{name}", type=kind, default=default, help=text)
+    options = parser.parse_args()
+    options.scratch = options.scratch.resolve()
+    options.data = options.data.resolve()
+    return options
 
 
 def describe_machine() -> dict[str, str]:

@@ -127,6 +127,15 @@ def test_a_builder_that_dies_is_an_error_and_no_half_file(tmp_path, monkeypatch,
     assert not engine.exists()
 
 
+@pytest.fixture
+def heeds_ctrl_c():
+    """A process that a shell puts in the background ignores Ctrl-C, and so would this test."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("heeds_ctrl_c")
 def test_a_builder_that_does_not_listen_is_ended(tmp_path, monkeypatch):
     monkeypatch.setattr(apart, "PATIENCE_S", 0.2)
     pid = tmp_path / "pid"
