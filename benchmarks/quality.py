@@ -86,7 +86,7 @@ def _row(name: str, runs: dict[str, Any]) -> dict[str, Any] | None:
         return None
     scores = {side: [fits[f"{name}/{s}/{side}"]["score"] for s in seeds] for side in SIDES}
     metric = SETS[name].metric
-    spread = {side: float(np.std(s, ddof=1)) if len(s) > 1 else 0.0 for side, s in scores.items()}
+    spread = {side: float(np.std(s, ddof=1)) if len(s) > 1 else None for side, s in scores.items()}
     return {
         "dataset": name,
         "metric": metric,
@@ -115,9 +115,8 @@ def _draw(rows: list[dict[str, Any]], made: dict[str, str]) -> str:
     for r in rows:
         linear = "-" if r["linear"] is None else f"{r['linear']:.3f}"
         lines.append(
-            f"| {r['dataset']} | {r['metric']} | {r['ours']:.3f} ± {r['ours_std']:.3f} | "
-            f"{r['peer']:.3f} ± {r['peer_std']:.3f} | {linear} | {r['trivial']:.3f} | "
-            f"{len(r['seeds'])} |"
+            f"| {r['dataset']} | {r['metric']} | {_spread(r, 'ours')} | {_spread(r, 'peer')} | "
+            f"{linear} | {r['trivial']:.3f} | {len(r['seeds'])} |"
         )
     if rows:
         mean, low, high = _effect(rows)
@@ -128,6 +127,11 @@ def _draw(rows: list[dict[str, Any]], made: dict[str, str]) -> str:
             f"{mean:+.2f} (95 % bootstrap over the sets {low:+.2f} to {high:+.2f}).",
         ]
     return "\n".join(lines) + "\n"
+
+
+def _spread(row: dict[str, Any], side: str) -> str:
+    deviation = row[f"{side}_std"]
+    return f"{row[side]:.3f}" + ("" if deviation is None else f" ± {deviation:.3f}")
 
 
 def _gain(row: dict[str, Any]) -> float:
@@ -141,7 +145,10 @@ def _effect(rows: list[dict[str, Any]]) -> tuple[float, float, float]:
     happen to agree outweighs all others.
     """
     sizes = np.array(
-        [_gain(r) / max(0.005, np.hypot(r["ours_std"], r["peer_std"]) / 2**0.5) for r in rows]
+        [
+            _gain(r) / max(0.005, np.hypot(r["ours_std"] or 0, r["peer_std"] or 0) / 2**0.5)
+            for r in rows
+        ]
     )
     sizes = np.clip(sizes, -5, 5)
     draw = np.random.default_rng(0).integers(len(sizes), size=(DRAWS, len(sizes)))
