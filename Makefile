@@ -29,9 +29,7 @@ check: setup  ## format, lint, types, import contracts, spelling, links
 	@$(PY) scripts/check_files.py
 
 test: setup  ## the tests, the real Triton server among them (ARGS="-k name" passes options to pytest)
-	@$(PY) -m pytest -q -n 2 --dist loadfile $(ARGS) || { \
-		echo "once more, alone, what failed: a machine that is too busy breaks time-outs"; \
-		$(PY) -m pytest -v --last-failed --last-failed-no-failures none $(ARGS); }
+	@$(PY) -m pytest -q -n 2 --dist loadfile $(ARGS)
 
 test-slow: setup  ## the tests that take minutes each
 	@$(PY) -m pytest -q -m "slow and not gpu" $(ARGS)
