@@ -34,16 +34,17 @@ _SECONDS_A_DAY = 86_400.0
 _NUMERIC = re.compile(r"[-+]?(\d+\.\d*|\.\d+|\d+)([eE][-+]?\d+)?")
 _WHOLE = re.compile(r"-?(0|[1-9]\d*)")
 _MOMENT = re.compile(r"\d{4}-\d\d-\d\d[ T]\d\d:\d\d(:\d\d(\.\d{1,9})?)?(Z|[-+]\d\d:?\d\d)?")
+_FIRST = frozenset("0123456789.+-TF")  # of every text that is respelt
 _BOOLEANS = {"True": "true", "False": "false", "TRUE": "true", "FALSE": "false"}
 _PLAIN = (float, int, np.floating, np.integer, np.bool_, type(None))
 
 
 def is_gap(cell: object) -> bool:
     """Tell whether a cell is missing."""
-    if cell is None:
-        return True
     if isinstance(cell, str):
         return cell in MISSING_WORDS
+    if cell is None:
+        return True
     if isinstance(cell, float | np.floating | np.datetime64 | np.timedelta64):
         return bool(cell != cell)  # NaN and NaT differ from themselves
     if isinstance(cell, bytes):
@@ -64,10 +65,10 @@ def category_key(cell: object) -> str:
     Raises:
         ValueError: The cell is no category: infinite, nested, or not UTF-8.
     """
-    if isinstance(cell, bytes):
-        cell = cell.decode()  # UnicodeDecodeError is a ValueError
     if isinstance(cell, str):
         return _respell(cell)
+    if isinstance(cell, bytes):
+        return _respell(cell.decode())  # UnicodeDecodeError is a ValueError
     if isinstance(cell, bool | np.bool_):
         return "true" if cell else "false"
     if isinstance(cell, float | np.floating | Decimal):
@@ -76,7 +77,7 @@ def category_key(cell: object) -> str:
         return _spell_moment(cell)
     if isinstance(cell, Collection | np.ndarray):
         raise ValueError("a category cannot be a list or a mapping")
-    return _utf8(str(cell))
+    return _respell(str(cell))  # such as a period of pandas, which a file holds as text
 
 
 def to_number(cell: object) -> float:
@@ -159,6 +160,8 @@ def _parse_at_once(cells: Sequence[Any]) -> NDArray[np.float64] | None:
 
 
 def _respell(text: str) -> str:
+    if text[:1] not in _FIRST and not text[:1].isdecimal():
+        return _utf8(text)
     if text in _BOOLEANS:
         return _BOOLEANS[text]
     if text[:1] in "0123456789.+-" and not _WHOLE.fullmatch(text) and _NUMERIC.fullmatch(text):

@@ -189,18 +189,15 @@ def _collect(name: str, cells: Sequence[object], least: int, most: int) -> Categ
 def _encode(cells: Sequence[object], known: dict[str, int]) -> tuple[NDArray[np.int32], list[int]]:
     codes: list[int] = []
     bad = []
-    read: dict[str, int] = {}  # the same words come again and again: spell each once
     for row, cell in enumerate(cells):
-        code = read.get(cell) if type(cell) is str else None
+        # A known key is no gap and spells itself, so most words need only be looked up.
+        code = known.get(cell) if type(cell) is str else None
         if code is None:
             try:
                 code = MISSING if is_gap(cell) else known.get(category_key(cell), UNSEEN)
             except ValueError:
                 code = MISSING
                 bad.append(row)
-            else:
-                if type(cell) is str:
-                    read[cell] = code
         codes.append(code)
     return np.array(codes, np.int32), bad
 

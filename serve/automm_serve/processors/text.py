@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property
+from itertools import chain
 from typing import Literal, Self
 
 import msgspec
@@ -19,6 +20,7 @@ from tokenizers import Tokenizer
 
 from automm_serve.cells import as_floats, category_key, is_gap, quote
 from automm_serve.errors import BundleError
+from automm_serve.processors.tokens import Tokens
 from automm_serve.tensors import BATCH, Axis, CellError, Table, Tensors, TensorSpec
 
 SHORTEST = 16
@@ -144,13 +146,13 @@ class TextProcessor(
         errors: list[CellError] = []
         fields = [self._tokenise(column, table[column], errors) for column in self.columns]
         rows = [self._join(row) for row in zip(*fields, strict=True)]
-        longest = max(map(len, rows), default=0)
+        lengths = np.fromiter(map(len, rows), np.intp, len(rows))
+        longest = int(lengths.max(initial=0))
         length = next(size for size in self._sizes if size >= longest)
-        ids = np.full((len(rows), length), self.pad, np.int32)
-        mask = np.zeros((len(rows), length), np.int32)
-        for i, row in enumerate(rows):
-            ids[i, : len(row)] = row
-            mask[i, : len(row)] = 1
+        filled = np.arange(length) < lengths[:, None]
+        ids = np.full(filled.shape, self.pad, np.int32)
+        ids[filled] = np.fromiter(chain.from_iterable(rows), np.int32, int(lengths.sum()))
+        mask = filled.astype(np.int32)
         return {f"{self.name}_ids": ids, f"{self.name}_mask": mask}, errors
 
     def needs(self, tensors: Tensors) -> dict[str, NDArray[np.intp]]:
@@ -162,22 +164,21 @@ class TextProcessor(
     ) -> list[list[int]]:
         wording = next((found for found in self.wordings if found.column == column), None)
         texts = _read(column, cells, errors) if wording is None else _word(wording, cells, errors)
-        # A character is a token at most, and the longest word is a few: beyond that only the time
-        # of a hostile text is spent.
-        texts = [text[: 64 * self.limit] for text in texts]
-        encodings = self._live.encode_batch_fast(texts, add_special_tokens=False)
-        return [encoding.ids for encoding in encodings]
+        return self._tokens.read(texts)
 
     def _join(self, fields: Sequence[list[int]]) -> list[int]:
-        lengths = _fit_lengths([len(field) for field in fields], self._room)
+        lengths = [len(field) for field in fields]
+        if sum(lengths) > self._room:
+            lengths = _fit_lengths(lengths, self._room)
         row = list(self.start)
         for i, (field, length) in enumerate(zip(fields, lengths, strict=True)):
-            row += self.separator if i else ()
+            if i:
+                row += self.separator
             row += field[:length]
         row += self.end
         return row
 
-    @property
+    @cached_property
     def _room(self) -> int:
         """Tokens that the fields of a row may have together."""
         joints = len(self.separator) * (len(self.columns) - 1)
@@ -193,9 +194,9 @@ class TextProcessor(
         return (*sizes, self.limit)
 
     @cached_property
-    def _live(self) -> Tokenizer:
+    def _tokens(self) -> Tokens:
         try:
-            return Tokenizer.from_str(bytes(self.tokenizer).decode())
+            return Tokens(Tokenizer.from_str(bytes(self.tokenizer).decode()), self.limit)
         except Exception as error:  # tokenizers raises no other class
             raise BundleError(
                 where=f"processor {self.name!r}",
@@ -238,9 +239,10 @@ def _template(tokenizer: Tokenizer) -> tuple[tuple[int, ...], tuple[int, ...]]:
 
 
 def _fit_lengths(lengths: list[int], room: int) -> list[int]:
-    """Shorten the longest field, token by token in effect, until all fit together."""
-    if sum(lengths) <= room:
-        return lengths
+    """Shorten the longest field, token by token in effect, until all fit together.
+
+    They do not fit as they are.
+    """
     # Every field keeps at most `cap`: the largest cap that fits, found from the shortest up.
     left, cap = room, 0
     ascending = sorted(lengths)
