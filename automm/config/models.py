@@ -222,6 +222,20 @@ class FusionTransformerOptions(FusionOptions, frozen=True, kw_only=True):
     head_activation: Activation | None = None
 
 
+class WideOptions(Section, frozen=True, kw_only=True):
+    """``model.wide.*``: a linear model beside the deep one, whose logits are added.
+
+    Wide & Deep (Cheng et al., 2016, arXiv:1606.07792). It begins at what is fitted in closed form.
+
+    Attributes:
+        use: Have one for the categories that an encoder reads.
+        lr_mult: Its learning rate is ``optim.lr`` times this.
+    """
+
+    use: bool = False
+    lr_mult: Positive = 1.0
+
+
 def family_of(name: str, known: Iterable[str]) -> str | None:
     """Return the known name that this one is, or is with a suffix; None where there is none.
 
@@ -252,4 +266,5 @@ class ModelConfig(Section, frozen=True, kw_only=True):
     categorical_mlp: CategoricalMLPOptions = CategoricalMLPOptions()
     fusion_mlp: FusionMLPOptions = FusionMLPOptions()
     fusion_transformer: FusionTransformerOptions = FusionTransformerOptions()
+    wide: WideOptions = WideOptions()
     other: dict[str, dict[str, Any]] = field(default_factory=dict)

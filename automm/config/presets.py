@@ -15,6 +15,7 @@ from automm.config.schema import (
     ModelConfig,
     OptimConfig,
     TimmImageOptions,
+    WideOptions,
 )
 from automm.config.search import Choice, LogUniform, RandInt, Range, SearchSpace
 from automm_serve.errors import unknown_name
@@ -73,6 +74,7 @@ PRESETS: dict[str, Config] = {
             ),
             ft_transformer=FTTransformerOptions(token_dim=64, num_blocks=2, lr_mult=5),
             fusion_mlp=FusionMLPOptions(adapt_in_features=256, lr_mult=10),
+            wide=WideOptions(use=True),
         ),
         optim=OptimConfig(lr=2e-4, lr_decay=0.9, max_epochs=4, val_check_interval=1.0),
         env=EnvConfig(batch_size=32, per_gpu_batch_size=32),

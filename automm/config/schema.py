@@ -25,6 +25,7 @@ from automm.config.models import (
     ModelConfig,
     NumericalMLPOptions,
     TimmImageOptions,
+    WideOptions,
 )
 from automm.config.section import Count, NotNegative, Positive, Section, Whole
 
@@ -49,6 +50,7 @@ __all__ = [
     "NumericalMLPOptions",
     "OptimConfig",
     "TimmImageOptions",
+    "WideOptions",
 ]
 
 

@@ -12,19 +12,22 @@ from automm.config.schema import Config, OptimConfig
 from automm.models.encoders import find_encoder, options_of
 from automm.models.encoders.base import Encoder
 from automm.models.fusion import build_fusion, fusion_options
-from automm.models.heads import build_head
+from automm.models.heads import build_head, logits_of
+from automm.models.wide import Wide
 from automm_export.graph import Graph
 from automm_serve.answers import AnyAnswer, ClassesAnswer, ValuesAnswer
 from automm_serve.errors import ConfigError
 from automm_serve.processors import AnyProcessor
+from automm_serve.processors.tabular import TabularProcessor
 from automm_serve.tensors import BATCH, TensorSpec
 
 
 class FusedModel(nn.Module):
-    """Encoders, the fusion (none for one encoder), the head.
+    """Encoders, the fusion (none for one encoder), the head; beside them a linear model or none.
 
     Attributes:
         encoders: Processor name -> the encoder of its tensors.
+        wide: Processor name -> what its categories add to the logits by themselves.
         out_dim: Width of ``features``, what the head reads.
         temperature: Of the classes, float32 (); answers divide the logits by it, training does
             not. None where there are no classes.
@@ -40,9 +43,11 @@ class FusedModel(nn.Module):
         aux_loss_weight: float | None = None,
         *,
         aligns: bool = False,
+        wide: Mapping[str, Wide] | None = None,
     ) -> None:
         super().__init__()
         self.encoders = nn.ModuleDict(encoders)
+        self.wide = nn.ModuleDict(wide)
         self.fusion = fusion
         widths = {name: encoder.out_dim for name, encoder in encoders.items()}
         self.out_dim = int(fusion.out_dim) if fusion else sum(widths.values())  # type: ignore[arg-type]  # an int by contract
@@ -69,7 +74,10 @@ class FusedModel(nn.Module):
             (features,) = parts.values()
         else:
             features = self.fusion(list(parts.values()))
-        found = {"logits": self.head(features), "features": features}
+        logits = self.head(features)
+        for wide in self.wide.values():
+            logits = logits + wide(tensors)
+        found = {"logits": logits, "features": features}
         if self.training:
             found |= {f"aux_{name}": head(parts[name]) for name, head in self.aux_heads.items()}
         if self.training and self.aligns:
@@ -95,7 +103,7 @@ class FusedGraph(Graph):
             mean, deviation = answer.mean, answer.deviation
         self.register_buffer("mean", torch.tensor(mean))
         self.register_buffer("deviation", torch.tensor(deviation))
-        width = len(answer.classes) if isinstance(answer, ClassesAnswer) else 1
+        width = logits_of(answer)
         self.inputs = tuple(spec for processor in processors for spec in processor.specs())
         self.outputs = (
             TensorSpec(answer.reads[0], "float32", (BATCH, width)),
@@ -107,7 +115,7 @@ class FusedGraph(Graph):
         """Each encoder by its name; the fusion, or the head alone, with the head."""
         found = {name: (f"model.encoders.{name}",) for name in self.model.encoders}
         last = "head" if self.model.fusion is None else "fusion"
-        return {**found, last: ("model.fusion", "model.head")}
+        return {**found, last: ("model.fusion", "model.head", "model.wide")}
 
     def forward(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
         """Return ``probabilities`` or ``values``, and ``features``."""
@@ -138,12 +146,17 @@ def build_fused(
     if len(encoders) > 1:
         widths = [encoder.out_dim for encoder in encoders.values()]
         fusion = build_fusion(widths, config)
+    wide = {}
+    if config.model.wide.use:
+        tabular = [p for p in processors if isinstance(p, TabularProcessor)]
+        wide = {p.name: Wide(p, logits_of(answer)) for p in tabular if p.categories}
     return FusedModel(
         encoders,
         fusion,
         answer,
         fusion_options(config).aux_loss_weight,
         aligns=config.optim.cross_modal_align is not None,
+        wide=wide,
     )
 
 

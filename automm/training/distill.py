@@ -239,9 +239,10 @@ class Distiller(nn.Module):
                 return losses
             projected = self.project(features)
             if weight := options.softmax_regression_weight:
+                # Not what it answers: that has what its categories add to its features' logits.
                 losses["softmax_regression"] = weight * answer_loss(
                     nn.functional.linear(projected, self.weight, self.bias),
-                    answers,
+                    nn.functional.linear(wanted, self.weight, self.bias),
                     divergence=self._diverges(options.softmax_regression_loss_type),
                 )
             if weight := options.output_feature_loss_weight:

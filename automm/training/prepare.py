@@ -23,6 +23,7 @@ from automm.training.distill import Distiller, Lesson, Teacher, ask
 from automm.training.losses import weigh_classes
 from automm.training.outcome import Course, Goal, Trained
 from automm.training.scoring import Scorer
+from automm.training.wide import start_wide
 from automm_export.graph import Graph
 from automm_serve.answers import AnyAnswer, ClassesAnswer
 from automm_serve.answers.classes import HALF
@@ -123,6 +124,8 @@ def prepare(
     )
     if course.start is None:
         model = task.model(processors, answer, config)
+        if course.resumed is None:  # else its weights are put in later, with all others
+            start_wide(model, rows, answer, config.optim, goal.seed)
     else:
         model = _continued(course.start, config)
     distiller = None

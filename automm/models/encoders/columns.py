@@ -81,5 +81,9 @@ class Categories(nn.Module):
 
     def look_up(self, tensors: dict[str, Tensor]) -> Tensor:
         """Return vectors float32 (batch, columns, width)."""
-        found: Tensor = self.embedding(tensors[self.name] + self.offsets)
+        found: Tensor = self.embedding(self.places(tensors))
         return found
+
+    def places(self, tensors: dict[str, Tensor]) -> Tensor:
+        """Return the rows of the embedding, int32 (batch, columns)."""
+        return tensors[self.name] + self.offsets
