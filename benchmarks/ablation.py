@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from automm_serve.metrics import METRICS
-from benchmarks.quality import SEEDS, write_json
+from benchmarks.quality import SEEDS
 from benchmarks.rivals.jobs import (
     describe_budget,
     describe_machine,
@@ -25,6 +25,7 @@ from benchmarks.rivals.jobs import (
     read_options,
     run_fit,
 )
+from benchmarks.rivals.results import read_results, write_results
 from benchmarks.rivals.sets import SETS
 
 RESULTS = Path(__file__).with_name("results") / "ablation.json"
@@ -63,7 +64,7 @@ def main() -> None:
         sets=(str, "", "Some of them, by comma."),
         minutes=(float, 60.0, "Begin no fit after that."),
     )
-    found: dict[str, Any] = json.loads(RESULTS.read_text()) if RESULTS.is_file() else {}
+    found = read_results(RESULTS)
     found["made"] = describe_machine()
     fits = found.setdefault("fits", {})
     end = time.monotonic() + 60 * options.minutes
@@ -78,7 +79,7 @@ def main() -> None:
                 changed = {**job, "ours": job["ours"] | settings}
                 fits[key] = run_fit("ours", changed, options.scratch, "")
                 print(key, json.dumps(fits[key]), flush=True)
-                write_json(RESULTS, found)
+                write_results(RESULTS, found)
     PAGE.write_text(_draw(found))
     print(PAGE.read_text())
 

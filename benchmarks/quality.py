@@ -30,6 +30,7 @@ from benchmarks.rivals.jobs import (
     run_fit,
     score_cheap,
 )
+from benchmarks.rivals.results import read_results, write_json, write_results
 from benchmarks.rivals.sets import SETS
 
 SEEDS = (0, 1, 2)
@@ -47,7 +48,7 @@ def main() -> None:
         side=(str, ",".join(SIDES), "ours, peer or both."),
         minutes=(float, 60.0, "Begin no fit after that."),
     )
-    runs: dict[str, Any] = json.loads(RUNS.read_text()) if RUNS.is_file() else {}
+    runs = read_results(RUNS)
     runs |= {"made": {**describe_machine(), "peer": peer_version(options.peer)}}
     end = time.monotonic() + 60 * options.minutes
     names = options.sets.split(",") if options.sets else list(SETS)
@@ -63,19 +64,11 @@ def main() -> None:
                     continue
                 runs["fits"][key] = run_fit(side, job, options.scratch, options.peer)
                 print(key, json.dumps(runs["fits"][key]), flush=True)
-                _merge(runs)
+                write_results(RUNS, runs)
     rows = [row for name in SETS if (row := _row(name, runs)) is not None]
     write_json(RESULTS / "quality.json", {"made": runs["made"], "rows": rows})
     (RESULTS / "quality.md").write_text(_draw(rows, runs["made"]))
     print((RESULTS / "quality.md").read_text())
-
-
-def _merge(runs: dict[str, Any]) -> None:
-    """Write the runs, and take over what another call has done meanwhile."""
-    there: dict[str, Any] = json.loads(RUNS.read_text()) if RUNS.is_file() else {}
-    for part in ("cheap", "fits"):
-        runs[part] = there.get(part, {}) | runs.get(part, {})
-    write_json(RUNS, runs)
 
 
 def _row(name: str, runs: dict[str, Any]) -> dict[str, Any] | None:
@@ -154,14 +147,6 @@ def _effect(rows: list[dict[str, Any]]) -> tuple[float, float, float]:
     draw = np.random.default_rng(0).integers(len(sizes), size=(DRAWS, len(sizes)))
     low, high = np.percentile(sizes[draw].mean(axis=1), (2.5, 97.5))
     return float(sizes.mean()), float(low), float(high)
-
-
-def write_json(path: Path, content: object) -> None:
-    """Write a file whole, or not at all."""
-    path.parent.mkdir(exist_ok=True)
-    fresh = path.with_suffix(".new")
-    fresh.write_text(json.dumps(content, indent=1) + "\n")
-    fresh.replace(path)
 
 
 if __name__ == "__main__":

@@ -21,15 +21,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from benchmarks.quality import write_json
 from benchmarks.rivals.jobs import TEXT_LENGTH, describe_machine, read_options
+from benchmarks.rivals.results import read_results, write_results
 from benchmarks.rivals.sets import SETS, cut
 
 HERE = Path(__file__).parent
 RESULTS = HERE / "results" / "search.json"
 PAGE = HERE.parent / "docs" / "results" / "search.md"
 
-SEARCHED = ("ames_housing", "nyc_jobs", "ag_news", "magnetic_tile")
+SEARCHED = ("ames_housing", "spambase", "nyc_jobs", "magnetic_tile")
 LEARNT, SCORED = 300, 400
 """Rows of each set; both of its training rows."""
 
@@ -53,6 +53,7 @@ START: dict[str, Any] = {
     "model.fusion_mlp.lr_mult": 10.0,
     "model.fusion_mlp.dropout": 0.1,
     "model.fusion_mlp.aux_loss_weight": None,
+    "model.wide.use": True,
 }
 """Preset ``edge`` before this search."""
 
@@ -74,24 +75,30 @@ SPACE: dict[str, tuple[Any, ...]] = {
     "model.fusion_mlp.lr_mult": (2.5, 5.0, 10.0, 20.0),
     "model.fusion_mlp.dropout": (0.0, 0.1, 0.3),
     "model.fusion_mlp.aux_loss_weight": (None, 0.1, 0.5),
+    "model.wide.use": (False, True),
 }
 
 
 def main() -> None:
     """Run what is missing while there is time, then write the page."""
-    options = read_options(__doc__, peer=False, minutes=(float, 60.0, "Begin no fit after that."))
-    found: dict[str, Any] = json.loads(RESULTS.read_text()) if RESULTS.is_file() else {}
+    options = read_options(
+        __doc__,
+        peer=False,
+        minutes=(float, 60.0, "Begin no fit after that."),
+        first=(int, 0, "Trial to begin with: two calls may share the work."),
+    )
+    found = read_results(RESULTS)
     found |= {"made": describe_machine(), "rows": LEARNT, "epochs": EPOCHS}
     fits = found.setdefault("fits", {})
     end = time.monotonic() + 60 * options.minutes
-    for trial in range(TRIALS):
+    for trial in range(options.first, TRIALS):
         for name in SEARCHED:
             key = f"{trial}/{name}"
             if key in fits or time.monotonic() > end:
                 continue
             fits[key] = _fit(name, draw(trial), options.data, options.scratch)
             print(key, json.dumps(fits[key]), flush=True)
-            write_json(RESULTS, found)
+            write_results(RESULTS, found)
     PAGE.write_text(draw_page(found))
     print(PAGE.read_text())
 

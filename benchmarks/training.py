@@ -6,7 +6,8 @@ Both sides fit in turns, so that the machine's moods are shared; the ratios are 
 ``rows_per_second`` is rows trained over the whole fit, wall clock, everything included: reading,
 validation, the soup, and on our side the linear rival. Memory is the largest proportional set of
 the process and its children. Preprocessing is what happens to a row before the model, 32 rows at
-a time; beside it, for pictures, decoding and resizing alone.
+a time, of processors that have not seen these rows; beside it, for pictures, decoding and resizing
+alone.
 """
 
 from __future__ import annotations

@@ -60,6 +60,8 @@ def main(path: str) -> None:
 
 def _preprocess(predictor: Any, path: str) -> dict[str, float]:
     """Rows a second of the processors, 32 rows at a time; and of bare decoding and resizing."""
+    from msgspec.structs import replace
+
     from automm_serve.table import read_table
     from automm_serve.tensors import count_rows, take_rows
 
@@ -68,17 +70,24 @@ def _preprocess(predictor: Any, path: str) -> dict[str, float]:
     rows = count_rows(table)
     chunks = [take_rows(table, range(i, min(i + 32, rows))) for i in range(0, rows, 32)]
 
-    def transform() -> None:
+    def transform(processors: list[Any]) -> None:
         for chunk in chunks:
-            for processor in pipeline.processors:
+            for processor in processors:
                 processor.transform(chunk)
 
-    found = {"preprocess_rows_per_s": rows / _best_of_three(transform)}
+    def forget() -> list[Any]:
+        """Processors that have seen none of the rows, with their tokenizers loaded."""
+        made = [replace(processor) for processor in pipeline.processors]
+        for processor in made:
+            processor.transform({column: [None] for column in processor.columns})
+        return made
+
+    found = {"preprocess_rows_per_s": rows / _best_of_three(transform, forget)}
     pictures = [c.name for c in pipeline.schema.columns if c.kind == "image"]
     if pictures:
         side = next(p for p in pipeline.processors if p.name.startswith("timm_image")).height
         cells = [cell for name in pictures for cell in table[name] if cell is not None]
-        bare = _best_of_three(lambda: [_decode(cell, side) for cell in cells])
+        bare = _best_of_three(lambda side: [_decode(cell, side) for cell in cells], lambda: side)
         found["bare_decode_rows_per_s"] = rows / bare
     return found
 
@@ -90,11 +99,12 @@ def _decode(picture: bytes, side: int) -> NDArray[np.uint8]:
         return np.asarray(image.convert("RGB").resize(size, Image.Resampling.BICUBIC))
 
 
-def _best_of_three(work: Callable[[], object]) -> float:
+def _best_of_three(work: Callable[[Any], object], prepare: Callable[[], object]) -> float:
     seconds = []
     for _ in range(3):
+        ready = prepare()
         start = time.perf_counter()
-        work()
+        work(ready)
         seconds.append(time.perf_counter() - start)
     return min(seconds)
 
