@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import msgspec
 
-from automm.saved import Saved
+from automm.facts import PredictorFacts
 from automm_serve.errors import ConfigError
 from automm_serve.metrics import find_metric
 from automm_serve.pipeline import with_threshold
-from automm_serve.predictor import LocalPredictor
-from automm_serve.predicts import Predicts
 
 if TYPE_CHECKING:
-    from automm_serve.metrics import Metric, MetricLike
+    from automm_serve.metrics import MetricLike
 
 Wanted: TypeAlias = bool | Literal["auto"]
 """``auto`` leaves it to the settings."""
@@ -29,15 +26,8 @@ def calibration_settings(calibrate: Wanted, threshold: Wanted) -> Mapping[str, o
     return {key: value for key, value in given.items() if value != "auto"}
 
 
-class DecisionCalls(Predicts):
+class DecisionCalls(PredictorFacts):
     """Finds and sets the threshold of a trained predictor."""
-
-    _saved: Saved | None
-    _local: LocalPredictor | None
-    _own_metrics: dict[str, Metric]
-
-    @abstractmethod
-    def _fitted(self) -> Saved: ...
 
     def calibrate_decision_threshold(
         self,

@@ -21,10 +21,9 @@ from automm.config.unsupported import refuse_unsupported
 from automm.decisions import DecisionCalls
 from automm.models.dump import dump_encoders
 from automm.report.html import FILE as REPORT
-from automm.saved import Saved
 from automm.tasks import find_task
 from automm.tasks.base import GRAPH, Task
-from automm_export.export import Exportable, ExportOptions, Report
+from automm_export.exportable import Exportable, ExportOptions, Report
 from automm_export.rewrite import OPSET
 from automm_serve.bundle import Bundle
 from automm_serve.errors import ConfigError, SchemaError, near_name
@@ -46,8 +45,6 @@ AUTOGLUON_OPSET = 16
 class AutoGluonCalls(DecisionCalls):
     """Names that a script of AutoGluon may use; the predictor is the only class of them."""
 
-    verbosity: int
-    _num_gpus: int | None = None
     _bundle: TemporaryDirectory[str] | None = None
 
     @abstractmethod
@@ -57,26 +54,6 @@ class AutoGluonCalls(DecisionCalls):
     @abstractmethod
     def export(self, path: str | Path, options: ExportOptions | None = None) -> Report:
         """Write a bundle."""
-
-    @property
-    @abstractmethod
-    def label(self) -> str | None:
-        """Column to predict."""
-
-    @property
-    @abstractmethod
-    def problem_type(self) -> str | None:
-        """What kind of label it is."""
-
-    @property
-    @abstractmethod
-    def path(self) -> Path | None:
-        """Folder of the predictor."""
-
-    @property
-    @abstractmethod
-    def eval_metric(self) -> str | None:
-        """Default of ``evaluate``."""
 
     @property
     def problem_property(self) -> Task | None:
@@ -264,9 +241,7 @@ class AutoGluonCalls(DecisionCalls):
         """Return what ``set_num_gpus`` was told, or what it was trained with."""
         if self._num_gpus is not None:
             return self._num_gpus
-        saved: Saved | None = getattr(self, "_saved", None)
-        found = getattr(saved.trained.config.env, "num_gpus", None) if saved else None
-        return int(found) if found is not None else None
+        return self._saved.trained.config.env.num_gpus if self._saved is not None else None
 
     def list_supported_models(self, pretrained: bool = True) -> list[str]:
         """Return the names of picture encoders that ``timm_image`` takes, as AutoGluon does.

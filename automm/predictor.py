@@ -1,60 +1,44 @@
-"""``MultiModalPredictor``: train on a table, answer rows, save, load, export."""
+"""``MultiModalPredictor``: train on a table, answer rows, save, load, export.
+
+The class stands here; what it is put together of stands beside:
+
+- ``automm/facts.py``: its state and its properties
+- ``automm/fitting.py``: ``fit``; ``automm/search/calls.py``: a search, which is many fits
+- ``automm/decisions.py``: the threshold between two classes
+- ``automm/dropin.py``: AutoGluon's other names, and its arguments of the calls that answer
+- ``automm_serve/predicts.py``: ``predict``, ``evaluate`` and what else answers, over ``run``
+"""
 
 from __future__ import annotations
 
-import gc
-import warnings
 from collections.abc import Mapping
-from datetime import datetime
 from pathlib import Path
-from time import monotonic
-from typing import Any, Self
+from typing import Self
 
-from automm.beginning import (
-    Asked,
-    configure_more,
-    end,
-    find_start,
-    free_place,
-    make_course,
-    read_tables,
-)
-from automm.config.overrides import Hyperparameters, override
-from automm.config.presets import find_preset, without_weights
-from automm.config.schema import Config
+from automm.config.overrides import Hyperparameters
 from automm.config.unsupported import refuse_unsupported
-from automm.data.tables import TrainingTables, digest
-from automm.decisions import Wanted, calibration_settings
-from automm.dropin import NUM_GPUS, AutoGluonCalls
+from automm.dropin import AutoGluonCalls
+from automm.fitting import HOME, FitCalls
 from automm.report.html import FILE as REPORT
 from automm.report.html.evidence import read_labelled
 from automm.report.html.of_predictor import report_predictor
-from automm.saved import Record, Saved, read_predictor, release, write_predictor
-from automm.search.calls import SearchCalls
-from automm.search.plan import Plan
-from automm.search.state import SearchState, is_search, read_search
+from automm.saved import read_predictor, write_predictor
+from automm.search.state import is_search, read_search
 from automm.tasks import find_task
-from automm.teacher import find_teacher
-from automm.training.devices import is_main
-from automm.training.fit import FitWarning, Goal, fit
-from automm.training.logs import check_loggers, move_logs
-from automm.training.resume import Resumable
 from automm.training.resume import read as read_resumable
-from automm_export.export import Exportable, ExportOptions, Report, export
+from automm_export.exportable import Exportable, ExportOptions, Report
 from automm_export.session import TorchSession
 from automm_serve.answers import AnyAnswer
-from automm_serve.errors import ConfigError
-from automm_serve.metrics import Metric, MetricLike, find_metric
+from automm_serve.metrics import MetricLike
 from automm_serve.metrics.own import as_metric
 from automm_serve.predictor import LocalPredictor
 from automm_serve.predicts import Predictions
 from automm_serve.tensors import Table
 
-HOME = Path("AutoMMModels")
-"""Folder for predictors that are given none."""
+__all__ = ["HOME", "MultiModalPredictor"]
 
 
-class MultiModalPredictor(SearchCalls, AutoGluonCalls):
+class MultiModalPredictor(FitCalls, AutoGluonCalls):
     """Learns one column of a table from the others: pictures, texts, numbers, categories.
 
     Args:
@@ -101,140 +85,14 @@ class MultiModalPredictor(SearchCalls, AutoGluonCalls):
         self._label = label
         self._problem_type = problem_type
         self._presets = presets
-        self._own_metrics: dict[str, Metric] = {}
+        self._own_metrics = {}
         self._eval_metric = self._name_of(eval_metric)
         self._validation_metric = self._name_of(validation_metric)
         self._hyperparameters = hyperparameters
         self._path = Path(path) if path is not None else None
         self._enable_progress_bar = enable_progress_bar
         self._pretrained = pretrained
-        self._saved: Saved | None = None
-        self._local: LocalPredictor | None = None
-        self._resumable: Resumable | SearchState | None = None
-
-    def fit(
-        self,
-        train_data: object,
-        presets: str | None = None,
-        tuning_data: object | None = None,
-        *,
-        max_num_tuning_data: int | None = None,
-        time_limit: float | None = None,
-        save_path: str | Path | None = None,
-        hyperparameters: Hyperparameters = None,
-        column_types: Mapping[str, str | None] | None = None,
-        holdout_frac: float | None = None,
-        calibrate: Wanted = "auto",
-        calibrate_decision_threshold: Wanted = "auto",
-        image_root: str | Path | None = None,
-        teacher_predictor: object | None = None,
-        seed: int = 0,
-        hyperparameter_tune_kwargs: Mapping[str, object] | None = None,
-        **unsupported: object,
-    ) -> Self:
-        """Train, and save.
-
-        A predictor that is trained goes on learning from what it has learnt, to a new folder; one
-        that was loaded with ``resume=True`` goes on with the fit that was cut off, in its folder.
-        Ctrl-C and SIGTERM end training; the best state so far is saved.
-
-        Args:
-            train_data: Any form of table, with the label.
-            presets: As in the constructor; stands above it.
-            tuning_data: Rows to choose the best state by; held out of ``train_data`` where None.
-            max_num_tuning_data: Most rows of them that are used.
-            time_limit: Seconds from here to the saved predictor, from 60 on; what comes after
-                training is counted in.
-            save_path: As ``path`` in the constructor; stands above it.
-            hyperparameters: Settings, on top of those of the constructor; where this predictor is
-                trained already, on top of its own.
-            column_types: Column -> type, for those that are to be taken as said.
-            holdout_frac: Share of the rows to hold out.
-            calibrate: Fit a temperature, so that probabilities say how often answers are right;
-                ``auto``: as ``optim.calibrate`` says.
-            calibrate_decision_threshold: Of two classes, fit the probability from which on the
-                second one is answered; ``auto``: as ``optim.calibrate_decision_threshold`` says.
-            image_root: Folder that relative picture paths start from.
-            teacher_predictor: A trained predictor of the same column, or its folder: what it
-                answers is learned beside the label, by ``distiller.*``. It may read other columns.
-            seed: Of the split, the weights and the order of rows.
-            hyperparameter_tune_kwargs: Search for settings whose hyperparameters are ranges; see
-                ``automm.config.search.SearchOptions``. The best trial becomes this predictor.
-            **unsupported: Other arguments of AutoGluon, at their defaults only.
-
-        Returns:
-            Itself.
-
-        Raises:
-            ConfigError: A setting is unknown, the folder to save to is not empty, or the teacher
-                has learned something else.
-            DataError: The table cannot be learned from; the message says why.
-            SchemaError: A column that is named is not there.
-        """
-        given = {name: one for name, one in locals().items() if name not in ("self", "unsupported")}
-        refuse_unsupported("fit", unsupported, given)
-        entered = monotonic()
-        label = self._needed_label()
-        if self._problem_type is not None and self._problem_type != "classification":
-            find_task(self._problem_type)
-        _check_seed(seed)
-        plan = self._plan(presets, hyperparameters, hyperparameter_tune_kwargs)
-        asked = Asked(
-            data=train_data,
-            tuning_data=tuning_data,
-            column_types=column_types,
-            holdout_frac=holdout_frac,
-            max_num_tuning_data=max_num_tuning_data,
-            image_root=image_root,
-            seed=seed,
-            teacher_predictor=teacher_predictor,
-        ).filled(self._resumable.request if self._resumable else None)
-        path = self._place(save_path)
-        start = find_start(self._saved, self._resumable, path)
-        config = self._configure(presets, hyperparameters, start, plan)
-        config = override(config, calibration_settings(calibrate, calibrate_decision_threshold))
-        tables = read_tables(
-            asked, label, start, problem_type=self._problem_type, eval_metric=self._eval_metric
-        )
-        for notice in tables.understanding.notices:
-            warnings.warn(notice, FitWarning, stacklevel=2)
-        earlier = self._resumable.request if self._resumable else None
-        teacher = find_teacher(asked, tables, config, start, earlier)
-        problem_type = str(tables.understanding.problem_type)
-        default = self.eval_metric or find_task(problem_type).metrics[0]
-        metric = self.validation_metric or default
-        own = self._own_metrics.get(metric)
-        metric = find_metric(own or metric, problem_type).name  # before the time is spent
-        goal = Goal(
-            label,
-            problem_type,
-            tables.understanding.schema,
-            metric,
-            seed=asked.seed,
-            deadline=None if time_limit is None else entered + time_limit,
-            shows_progress=self._shows_progress,
-            own_metric=own,
-            teacher=teacher,
-            eval_metric=find_metric(self._own_metrics.get(default, default), problem_type),
-        )
-        request = asked.request(tables, label, problem_type, metric, self.eval_metric, teacher)
-        if plan is not None:
-            given = asked.of_fit(given, teacher)
-            self._search(plan, goal, request, config, tables.valid, path, given)
-            return self
-        resumable = self._resumable if isinstance(self._resumable, Resumable) else None
-        course = make_course(path, request, config, tables, start, resumable, self.listener)
-        check_loggers(config.env.loggers)
-        trained = fit(goal, config, tables.train, tables.valid, course)
-        gc.collect()  # Lightning's trainer and the module hold each other, and with them all rows
-        record = _record(tables, label, default, metric, trained.summary)
-        self._take(Saved(record, trained), path)
-        end(self._fitted(), path, trained.summary)
-        if is_main():
-            move_logs(path)
-        if is_main() and self.listener is None:
-            report_predictor(self, self._fitted(), tables.valid, path / REPORT, own_metric=own)
-        return self
+        self._saved = self._local = self._resumable = None
 
     @classmethod
     def load(
@@ -325,6 +183,9 @@ class MultiModalPredictor(SearchCalls, AutoGluonCalls):
             ExportError: What was written does not answer as this predictor.
             ConfigError: The folder is not empty.
         """
+        # Here, since a fit has no use for the packages that quantise, and would pay in memory.
+        from automm_export.export import export
+
         return export(self.exportable(), Path(path), options or ExportOptions())
 
     def write_report(
@@ -343,92 +204,6 @@ class MultiModalPredictor(SearchCalls, AutoGluonCalls):
         table = read_labelled(data, str(self.label), image_root)
         return report_predictor(self, self._fitted(), table, Path(path), what="rows given")
 
-    @property
-    def path(self) -> Path | None:
-        """Folder that it was saved to or loaded from."""
-        return self._path
-
-    @property
-    def label(self) -> str | None:
-        """Column to predict."""
-        return self._saved.record.label if self._saved else self._label
-
-    @property
-    def problem_type(self) -> str | None:
-        """``binary``, ``multiclass`` or ``regression``; before ``fit``, what was asked for."""
-        return self._saved.trained.pipeline.problem_type if self._saved else self._problem_type
-
-    @property
-    def column_types(self) -> dict[str, str | None]:
-        """Column -> its kind; None where it is ignored."""
-        return {reason.name: reason.kind for reason in self._fitted().record.reasons}
-
-    @property
-    def eval_metric(self) -> str | None:
-        """Default of ``evaluate``."""
-        return self._saved.record.eval_metric if self._saved else self._eval_metric
-
-    @property
-    def validation_metric(self) -> str | None:
-        """What training chose the best state by."""
-        return self._saved.record.validation_metric if self._saved else self._validation_metric
-
-    @property
-    def _shows_progress(self) -> bool:
-        if self._enable_progress_bar is None:
-            return self.verbosity > 1
-        return self._enable_progress_bar
-
-    @property
-    def positive_class(self) -> Any:
-        """The class that binary metrics are about: the second one; None for other problems."""
-        labels = self.class_labels
-        return labels[1] if labels and len(labels) == 2 else None
-
-    @property
-    def total_parameters(self) -> int:
-        """Number of weights."""
-        return sum(p.numel() for p in self._fitted().trained.model.parameters())
-
-    @property
-    def trainable_parameters(self) -> int:
-        """Number of weights that training moved, those of adapters among them."""
-        if moved := self._fitted().record.summary.trained_weights:
-            return moved
-        model = self._fitted().trained.model
-        return sum(p.numel() for p in model.parameters() if p.requires_grad)
-
-    @property
-    def model_size(self) -> float:
-        """Size of weights and buffers in MB (1e6 bytes)."""
-        tensors = self._fitted().trained.model.state_dict().values()
-        return float(sum(tensor.nbytes for tensor in tensors)) / 1e6
-
-    @property
-    def data_path(self) -> str | None:
-        """File of the table that a fit which was cut off began with."""
-        return self._resumable.request.data if self._resumable else None
-
-    def _configure(
-        self,
-        presets: str | None,
-        hyperparameters: Hyperparameters,
-        start: Saved | None,
-        plan: Plan | None,
-    ) -> Config:
-        if self._resumable is not None and presets is None:
-            return override(self._resumable.config, hyperparameters)
-        if start is not None:
-            return configure_more(start, presets, hyperparameters)
-        config = find_preset(presets or self._presets)
-        if not self._pretrained:
-            config = without_weights(config)
-        if plan is not None:
-            config = override(config, plan.fixed)
-        else:
-            config = override(override(config, self._hyperparameters), hyperparameters)
-        return config if self._num_gpus is None else override(config, {NUM_GPUS: self._num_gpus})
-
     def _name_of(self, metric: MetricLike | None) -> str | None:
         """The metric's name; one of a user's own is kept by it."""
         if metric is None or isinstance(metric, str):
@@ -437,49 +212,6 @@ class MultiModalPredictor(SearchCalls, AutoGluonCalls):
         self._own_metrics[own.name] = own
         return own.name
 
-    def _place(self, save_path: str | Path | None) -> Path:
-        """Where to save to: a resumed fit's own folder, else a new one."""
-        if self._resumable is not None and self._path is not None:
-            if save_path is not None and Path(save_path).resolve() != self._path.resolve():
-                raise ConfigError(
-                    where="save_path",
-                    what=f"the fit that is resumed lies in {self._path}",
-                    mend="Leave it out",
-                )
-            return self._path
-        own = None if self._saved is not None else self._path
-        return free_place(save_path or own or _new_path())
-
-    def go_on_with(self, found: Resumable | SearchState, path: Path) -> None:
-        """Let the next ``fit`` go on with one that was cut off, in its folder."""
-        request = found.request
-        self._resumable, self._path = found, path
-        self._label, self._problem_type = request.label, request.problem_type
-        self._eval_metric, self._validation_metric = request.eval_metric, request.metric
-
-    def _needed_label(self) -> str:
-        label = self.label
-        if label is None:
-            raise ConfigError(
-                where="MultiModalPredictor",
-                what="it has no label",
-                mend="Pass label=..., the column to predict",
-            )
-        return label
-
-    def _take(self, saved: Saved, path: Path) -> None:
-        self._saved, self._path, self._local = saved, path, None
-        self._resumable = None
-
-    def _fitted(self) -> Saved:
-        if self._saved is None:
-            raise ConfigError(
-                where="MultiModalPredictor",
-                what="it is not trained",
-                mend="Call fit, or load a saved one",
-            )
-        return self._saved
-
     def _answering(self) -> LocalPredictor:
         """The pipeline over torch, made at the first question."""
         if self._local is None:
@@ -487,29 +219,3 @@ class MultiModalPredictor(SearchCalls, AutoGluonCalls):
             sessions = {name: TorchSession(graph) for name, graph in part.graphs.items()}
             self._local = LocalPredictor(part.pipeline, sessions)
         return self._local
-
-
-def _record(
-    tables: TrainingTables, label: str, eval_metric: str, metric: str, summary: Any
-) -> Record:
-    understanding = tables.understanding
-    return Record(
-        made_by=release(),
-        label=label,
-        eval_metric=eval_metric,
-        validation_metric=metric,
-        reasons=understanding.reasons,
-        data_sha256=digest(tables.train),
-        summary=summary,
-    )
-
-
-def _check_seed(seed: int) -> None:
-    if not 0 <= seed < 2**63:
-        raise ConfigError(
-            where="seed", what=f"{seed} cannot be one", mend="Pass a whole number, 0 or more"
-        )
-
-
-def _new_path() -> Path:
-    return HOME / f"mm-{datetime.now():%Y%m%d-%H%M%S-%f}"

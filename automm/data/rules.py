@@ -249,8 +249,8 @@ def _describe_index(column: ColumnCells) -> str:
         return ""
     if not all(issubclass(kind, int) for kind in column.types):
         return ""
-    low, high = min(column.values), max(column.values)  # type: ignore[type-var]  # ints: just seen
-    if high - low != len(column.values) - 1:  # type: ignore[operator]
+    whole = [value for value in column.values if isinstance(value, int)]  # all of them
+    if max(whole) - min(whole) != len(whole) - 1:
         return ""
     return "it counts the rows: where it is their number, leave the column out"
 

@@ -50,7 +50,6 @@ class PresetFacts(Struct, frozen=True, omit_defaults=True):
         gpu: Whether one is advised for training.
         hub: Whether weights must come from a hub, as they are not here.
         searches: Setting -> what a search varies it over, of a preset that searches.
-        available: Whether this release trains it.
     """
 
     name: str
@@ -60,7 +59,6 @@ class PresetFacts(Struct, frozen=True, omit_defaults=True):
     others: tuple[str, ...]
     gpu: bool
     hub: bool
-    available: bool
     default: bool = False
     searches: dict[str, str] = {}
 
@@ -83,7 +81,6 @@ def describe_presets() -> list[PresetFacts]:
             others=tuple(one for one in config.model.names if one not in ENCODERS),
             gpu=about.gpu,
             hub=any(one.source == "missing" and one.checkpoint not in PACKAGES for one in models),
-            available=True,
             default=name == DEFAULT,
         )
         found.append(fixed)
@@ -106,7 +103,6 @@ def _searching(fixed: PresetFacts) -> PresetFacts:
         others=fixed.others,
         gpu=True,
         hub=any(one.source == "missing" and one.checkpoint not in PACKAGES for one in models),
-        available=True,
         searches={key: _words(one) for key, one in ranges.items()},
     )
 

@@ -2,32 +2,28 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from automm.config.overrides import Hyperparameters
 from automm.config.schema import Config
 from automm.decisions import calibration_settings
 from automm.dropin import NUM_GPUS
+from automm.facts import PredictorFacts
 from automm.report.html import FILE as REPORT
 from automm.report.html.of_predictor import report_predictor
-from automm.saved import Saved, read_predictor
+from automm.saved import read_predictor
 from automm.search.fitting import search
 from automm.search.plan import Plan, plan_again, plan_search
 from automm.search.state import SearchState
 from automm.training.outcome import Goal, Listener
 from automm.training.remarks import warn
-from automm.training.resume import Request, Resumable, check_same
+from automm.training.resume import Request, check_same
 from automm_serve.metrics import find_metric
-from automm_serve.predicts import Predicts
 from automm_serve.tensors import Table
 
-if TYPE_CHECKING:
-    from automm_serve.metrics import Metric
 
-
-class SearchCalls(Predicts):
+class SearchCalls(PredictorFacts):
     """Searches for settings.
 
     Attributes:
@@ -35,20 +31,6 @@ class SearchCalls(Predicts):
     """
 
     listener: Listener | None = None
-    _saved: Saved | None
-    _resumable: Resumable | SearchState | None
-    _presets: str | None
-    _hyperparameters: Hyperparameters
-    _eval_metric: str | None
-    _own_metrics: dict[str, Metric]
-    _num_gpus: int | None
-    _pretrained: bool
-
-    @abstractmethod
-    def _fitted(self) -> Saved: ...
-
-    @abstractmethod
-    def _take(self, saved: Saved, path: Path) -> None: ...
 
     def _plan(
         self, presets: str | None, hyperparameters: Hyperparameters, options: object

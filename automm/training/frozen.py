@@ -23,7 +23,9 @@ from automm.training.memory import free, is_out_of_memory
 from automm_serve.processors import AnyProcessor
 from automm_serve.tensors import BATCH, Axis, TensorSpec
 
-AT_ONCE = 64
+AT_ONCE = 16
+"""Rows: of 64 pictures the first blocks' values would be the largest need of memory of a fit."""
+
 SHARE_OF_TIME = 0.25
 """Of the time that is left: where asking takes longer than that, it is left out."""
 
@@ -108,13 +110,14 @@ class _Shortcut:
     @contextmanager
     def taken(self) -> Iterator[None]:
         """Put what is kept in the place of the blocks' work, where a batch brings it."""
-        changed: list[nn.Module] = [self.encoder, *self.passed]
+        encoder: nn.Module = self.encoder  # as a module: one whose ``forward`` may be replaced
+        changed = [encoder, *self.passed]
         before = {module: module.forward for module in changed}
 
         def encode(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
             self._said = tensors.get(self.key)
             try:
-                found: dict[str, Tensor] = before[self.encoder](tensors)
+                found: dict[str, Tensor] = before[encoder](tensors)
                 return found
             finally:
                 self._said = None
@@ -129,7 +132,7 @@ class _Shortcut:
         try:
             for module in self.passed:
                 module.forward = pass_by(module)
-            self.encoder.forward = encode  # type: ignore[method-assign]
+            encoder.forward = encode
             yield
         finally:
             for module in changed:

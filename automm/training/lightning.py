@@ -18,11 +18,13 @@ from lightning.pytorch import (  # noqa: E402
     Trainer,
     strategies,
 )
+from lightning.pytorch.core.optimizer import LightningOptimizer  # noqa: E402
 
 __all__ = [
     "Callback",
     "LightningDataModule",
     "LightningModule",
+    "LightningOptimizer",
     "Trainer",
     "quiet_lightning",
     "strategies",

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from automm.data.datamodule import Step
-from automm.training.lightning import Callback, Trainer
+from automm.training.lightning import Callback, LightningModule, Trainer
 from automm.training.module import TrainingModule
 from automm_serve.errors import MissingDependencyError
 
@@ -82,34 +82,43 @@ class Journal(Callback):
     """Tells the loggers the loss and the rate, every few steps, and each validation.
 
     Args:
+        module: What is trained.
         history: The list that ``Watch`` fills; this callback stands behind it.
         every: Steps between two entries.
         norms: Tell the norm of the gradients too.
     """
 
-    def __init__(self, history: list[dict[str, float]], every: int, *, norms: bool) -> None:
+    def __init__(
+        self, module: TrainingModule, history: list[dict[str, float]], every: int, *, norms: bool
+    ) -> None:
+        self.module = module
         self.history = history
         self.every = every
         self.norms = norms
         self._told = len(history)
 
-    def on_train_batch_end(  # type: ignore[override]  # the module is ours
-        self, trainer: Trainer, pl_module: TrainingModule, outputs: Any, batch: Step, batch_idx: int
+    def on_train_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Step,
+        batch_idx: int,
     ) -> None:
         """Tell what there is to tell."""
         done = batch.number + 1
-        loss = pl_module.last_loss
+        loss = self.module.last_loss
         if done % self.every == 0 and loss is not None:
             rate = trainer.optimizers[0].param_groups[-1]["lr"]
             values = {"loss": loss, "lr": float(rate)}
-            if self.norms and pl_module.last_norm is not None:
-                values["grad_norm"] = float(pl_module.last_norm)
+            if self.norms and self.module.last_norm is not None:
+                values["grad_norm"] = float(self.module.last_norm)
             self._tell(trainer, values, done)
         self._tell_validations(trainer, done)
 
-    def on_train_end(self, trainer: Trainer, pl_module: TrainingModule) -> None:  # type: ignore[override]
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Tell the last validation."""
-        self._tell_validations(trainer, pl_module.data.at)
+        self._tell_validations(trainer, self.module.data.at)
 
     def _tell_validations(self, trainer: Trainer, done: int) -> None:
         for entry in self.history[self._told :]:

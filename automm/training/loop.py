@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from torch.optim.lr_scheduler import LambdaLR
 
 from automm.config.schema import Config
-from automm.data.datamodule import Step
+from automm.data.datamodule import Step, TrainingData
 from automm.training import devices
 from automm.training.devices import Devices, build_strategy, precision_of
-from automm.training.lightning import Callback, Trainer, quiet_lightning
+from automm.training.distill import Distiller
+from automm.training.lightning import Callback, LightningModule, Trainer, quiet_lightning
 from automm.training.logs import Journal, build_loggers, live_folder
 from automm.training.memory import checkpointing
 from automm.training.module import TrainingModule
@@ -47,7 +49,7 @@ def train(
     if resumed is not None:
         data.at, data.size_now = resumed.step, resumed.size
     watch = Watch(means, config.optim)
-    callbacks: list[Callback] = [watch, _Seeds(config, data.seed)]
+    callbacks: list[Callback] = [watch, _Seeds(data)]
     if resumed is not None:
         assert means.recorder is not None
         watch.history, watch.since_best = history_of(resumed), resumed.since_best
@@ -56,7 +58,7 @@ def train(
             watch.tell(validation)
         restore_best(means.recorder.folder, resumed, means.best)
         restore_weights(means.recorder.folder, resumed, means.best)
-        callbacks.append(_Restore(means, resumed))
+        callbacks.append(_Restore(means, resumed, module.distiller))
         if resumed.since_best >= config.optim.patience:  # killed while it averaged
             watch.stopped, data.at = "patience", data.last
     if data.at >= data.last and watch.history:
@@ -66,7 +68,8 @@ def train(
         logs = build_loggers(config.env.loggers, live_folder(means.recorder.folder.parent))
         optim = config.optim
         norms = optim.track_grad_norm != -1
-        callbacks.append(Journal(watch.history, optim.log_every_n_steps, norms=norms))
+        every = optim.log_every_n_steps
+        callbacks.append(Journal(module, watch.history, every, norms=norms))
     with quiet_lightning(), checkpointing(module.model, config):
         trainer = Trainer(
             accelerator=where.accelerator,
@@ -91,26 +94,26 @@ def train(
 class _Seeds(Callback):
     """Lets the processes drop out other numbers than each other."""
 
-    def __init__(self, config: Config, seed: int) -> None:
-        self.config = config
-        self.seed = seed
+    def __init__(self, data: TrainingData) -> None:
+        self.data = data
 
-    def on_train_start(self, trainer: Trainer, pl_module: TrainingModule) -> None:  # type: ignore[override]
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Seed every process but the first, which goes on as if it were alone."""
         if devices.rank():
-            torch.manual_seed(self.seed + devices.rank() + 7919 * pl_module.data.at)
+            torch.manual_seed(self.data.seed + devices.rank() + 7919 * self.data.at)
 
 
 class _Restore(Callback):
     """Puts optimiser, schedule, scaler and random generators back before the first step."""
 
-    def __init__(self, means: Means, progress: Progress) -> None:
+    def __init__(self, means: Means, progress: Progress, distiller: Distiller | None) -> None:
         self.means = means
         self.progress = progress
+        self.distiller = distiller
         self._done = False
 
-    def on_train_batch_start(  # type: ignore[override]  # the module is ours
-        self, trainer: Trainer, pl_module: TrainingModule, batch: Step, batch_idx: int
+    def on_train_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: Step, batch_idx: int
     ) -> None:
         """Do it, once: Lightning itself draws numbers until here."""
         if self._done or self.means.recorder is None:
@@ -118,10 +121,11 @@ class _Restore(Callback):
         self._done = True
         seed = torch.get_rng_state()
         schedule = trainer.lr_scheduler_configs[0].scheduler
+        assert isinstance(schedule, LambdaLR)
         folder = self.means.recorder.folder
-        restore_optimizer(folder, self.progress, trainer.optimizers[0], schedule)  # type: ignore[arg-type]  # a LambdaLR
-        if pl_module.distiller is not None:
-            restore_beside(folder, self.progress, pl_module.distiller)
+        restore_optimizer(folder, self.progress, trainer.optimizers[0], schedule)
+        if self.distiller is not None:
+            restore_beside(folder, self.progress, self.distiller)
         if self.progress.scaler:
             trainer.precision_plugin.load_state_dict(self.progress.scaler)
         if devices.rank():

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.utils import clip_grad_norm_, clip_grad_value_, get_total_norm
+from torch.optim.lr_scheduler import LambdaLR
 
 from automm.config.schema import Config
 from automm.data.datamodule import Step, TrainingData
@@ -18,7 +19,7 @@ from automm.models.fused import FusedModel
 from automm.tasks.base import Batch, Task
 from automm.training import devices
 from automm.training.distill import Distiller
-from automm.training.lightning import LightningModule
+from automm.training.lightning import LightningModule, LightningOptimizer
 from automm.training.memory import free, is_out_of_memory
 from automm.training.optim import build_optimizer, build_schedule
 from automm.training.outcome import FitWarning
@@ -93,8 +94,8 @@ class TrainingModule(LightningModule):
             return
         if self._scaler is None and not self._clip(step):
             return
-        self.optimizers().step()  # type: ignore[union-attr]  # there is one
-        self.lr_schedulers().step()  # type: ignore[union-attr]
+        self._optimizer.step()
+        self._schedule.step()
         self._losses.append(loss.detach())
 
     def on_before_optimizer_step(self, optimizer: Any) -> None:
@@ -130,12 +131,24 @@ class TrainingModule(LightningModule):
         return int(self.trainer.world_size)
 
     @property
+    def _optimizer(self) -> LightningOptimizer:
+        found = self.optimizers()
+        assert isinstance(found, LightningOptimizer)  # a list, where there are several
+        return found
+
+    @property
+    def _schedule(self) -> LambdaLR:
+        found = self.lr_schedulers()
+        assert isinstance(found, LambdaLR)
+        return found
+
+    @property
     def _scaler(self) -> Any:
         return getattr(self.trainer.precision_plugin, "scaler", None)
 
     def _backward(self, step: Step) -> list[tuple[list[int], Tensor]] | None:
         """Gather gradients over a step's rows; None where memory has run out."""
-        self.optimizers().zero_grad()  # type: ignore[union-attr]
+        self._optimizer.zero_grad()
         portions = self._portions(step)
         found = []
         try:
@@ -244,7 +257,7 @@ class TrainingModule(LightningModule):
         return False
 
     def _stop(self, step: Step, rows: list[int], what: str) -> None:
-        self.optimizers().zero_grad()  # type: ignore[union-attr]
+        self._optimizer.zero_grad()
         self.broken = Broken(step.number, sorted(rows or step.rows), what)
 
     def say(self, what: str) -> None:

@@ -13,7 +13,7 @@ from automm.data.datamodule import Step
 from automm.training import devices
 from automm.training.clock import Clock
 from automm.training.interrupts import Interrupts
-from automm.training.lightning import Callback, Trainer
+from automm.training.lightning import Callback, LightningModule, Trainer
 from automm.training.module import TrainingModule
 from automm.training.outcome import Listener
 from automm.training.progress import TrainingProgress
@@ -76,15 +76,21 @@ class Watch(Callback):
         self._validated = self._done if self._done else -1  # steps at the last validation
         self._begun = monotonic()
 
-    def on_train_start(self, trainer: Trainer, pl_module: TrainingModule) -> None:  # type: ignore[override]
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Listen to signals, behind Lightning's back."""
         self.means.interrupts.listen()
         self._begun = monotonic()
 
-    def on_train_batch_end(  # type: ignore[override]  # the module is ours
-        self, trainer: Trainer, pl_module: TrainingModule, outputs: Any, batch: Step, batch_idx: int
+    def on_train_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Step,
+        batch_idx: int,
     ) -> None:
         """Show the progress; validate where an interval ends; stop where it is time."""
+        assert isinstance(pl_module, TrainingModule)
         data, clock = self.means.scorer.data, self.means.clock
         clock.stepped(monotonic() - self._begun)
         if devices.is_main() and not self.means.gathers:
@@ -106,8 +112,9 @@ class Watch(Callback):
             self.stopped = WHYS[why]
         self._begun = monotonic()
 
-    def on_train_end(self, trainer: Trainer, pl_module: TrainingModule) -> None:  # type: ignore[override]
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Validate what was trained since the last time."""
+        assert isinstance(pl_module, TrainingModule)
         skips = self.optim.skip_final_val and self.history
         if self._validated != self._done and not skips:
             self._validate(trainer, pl_module)

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from msgspec import Struct
-
 from automm_serve import decisions
 from automm_serve.answers import AnyAnswer, ClassesAnswer
-from automm_serve.errors import ConfigError, DataError, SchemaError, near_name
+from automm_serve.errors import ConfigError, DataError
 from automm_serve.frames import (
     as_array,
     as_classes,
@@ -21,36 +18,16 @@ from automm_serve.frames import (
     as_vectors,
     wants_pandas,
 )
+from automm_serve.labelled import compared, read_labelled
 from automm_serve.pipeline import find_program
+from automm_serve.predictions import Predictions, RowWarning, warn_of
 from automm_serve.table import read_table
-from automm_serve.tensors import CellError, Table, count_rows, take_rows
+from automm_serve.tensors import Table
 
 if TYPE_CHECKING:
     from automm_serve.metrics import MetricLike
 
-
-class RowWarning(UserWarning):
-    """Some rows have no answer, or a column that may be absent is absent."""
-
-
-class Predictions(Struct, frozen=True):
-    """The answer to a table.
-
-    Attributes:
-        columns: Those of the program's answer, as many rows as were asked, in order; a gap
-            (None) where a row failed.
-        errors: One for each row that failed.
-        warnings: One for each column that is absent and counts as gaps.
-    """
-
-    columns: Table
-    errors: list[CellError]
-    warnings: list[str]
-
-    @property
-    def failed(self) -> set[int]:
-        """Positions of the rows without an answer."""
-        return {error.row for error in self.errors}
+__all__ = ["Predictions", "Predicts", "RowWarning"]
 
 
 class Predicts(ABC):
@@ -211,9 +188,10 @@ class Predicts(ABC):
                 what="it reads probabilities, and no threshold changes it",
                 mend="Pass a metric of the answers, such as f1, balanced_accuracy or mcc",
             )
-        table = self._labelled(data, image_root)
-        columns, labels = self._compared(table, self._ask(table, "predict", None, True))
+        table = read_labelled(data, self.answers["predict"], image_root)
+        found = self._ask(table, "predict", None, True)
         answer = _classes_of(self.answers["predict"])
+        columns, labels = compared(table, found, answer)
         truth = answer.encode({answer.label: labels}, {})[0]["classes"]
         probabilities = as_vectors(columns[answer.probabilities_column], 2)
         return decisions.best_threshold(truth, probabilities, answer.classes, chosen)
@@ -283,45 +261,12 @@ class Predicts(ABC):
         """
         from automm_serve import metrics as scores  # its libraries load only with the metrics
 
-        table = self._labelled(data, image_root)
+        table = read_labelled(data, self.answers["predict"], image_root)
         found = self._ask(table, "predict", None, True, decision_threshold)
-        columns, truth = self._compared(table, found)
         answer = self.answers["predict"]
+        columns, truth = compared(table, found, answer)
         result = scores.score(metrics, answer, truth, columns)
         return (result, as_array(found.columns[answer.columns[0].name])) if return_pred else result
-
-    def _labelled(self, data: object, image_root: str | Path | None) -> Table:
-        table = read_table(data, image_root)
-        label = self.answers["predict"].columns[0].name
-        if label not in table:
-            near = near_name(label, table)
-            raise SchemaError(
-                where="evaluate",
-                what=f"the label column {label!r} is absent"
-                + (f", there is {near!r}" if near else ""),
-                mend="Pass a table that holds the true labels",
-            )
-        return table
-
-    def _compared(self, table: Table, found: Predictions) -> tuple[Table, list[object]]:
-        """The answers of the rows that have one and a label, and these labels."""
-        answer = self.answers["predict"]
-        label = answer.columns[0].name
-        _, unlabelled = answer.encode(table, {})
-        left_out = found.failed | {error.row for error in unlabelled}
-        rows = [row for row in range(count_rows(table)) if row not in left_out]
-        if not rows:
-            first = [*found.errors, *unlabelled]
-            raise DataError(
-                where="evaluate",
-                what="no row has both an answer and a label"
-                + (f": row {first[0].row}, {first[0].column!r}: {first[0].what}" if first else ""),
-                mend="Pass rows with a label that the model can read",
-            )
-        if left_out:
-            what = f"{len(left_out)} of {count_rows(table)} rows are left out of the evaluation"
-            warnings.warn(what + _example([*found.errors, *unlabelled]), RowWarning, stacklevel=3)
-        return take_rows(found.columns, rows), [table[label][row] for row in rows]
 
     def _ask(
         self,
@@ -339,15 +284,9 @@ class Predicts(ABC):
             answer = _classes_of(self.answers[program])
             vectors = as_vectors(found.columns[answer.probabilities_column], len(answer.classes))
             names = decisions.named(answer, vectors, threshold)
-            found = Predictions(
-                {**found.columns, answer.label: names}, found.errors, found.warnings
-            )
-        for warning in found.warnings:
-            warnings.warn(warning, RowWarning, stacklevel=3)
-        if found.errors and not quiet:
-            count = count_rows(found.columns)
-            what = f"{len(found.errors)} of {count} rows have no answer"
-            warnings.warn(what + _example(found.errors), RowWarning, stacklevel=3)
+            columns = {**found.columns, answer.label: names}
+            found = Predictions(columns, found.errors, found.warnings)
+        warn_of(found, quiet)
         return found
 
 
@@ -359,8 +298,3 @@ def _classes_of(answer: AnyAnswer) -> ClassesAnswer:
         what=f"the model predicts numbers for {answer.columns[0].name!r}, not classes",
         mend="Call predict",
     )
-
-
-def _example(errors: Sequence[CellError]) -> str:
-    first = errors[0]
-    return f", first row {first.row}, column {first.column!r}: {first.what}"

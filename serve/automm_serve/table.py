@@ -140,6 +140,7 @@ def _cells(cells: list[Any], dtype: object) -> list[object]:
 
 
 def _records(records: Sequence[object], place: Callable[[int], str]) -> Table:
+    rows: list[Mapping[str, object]] = []
     for row, record in enumerate(records):
         if not isinstance(record, Mapping):
             raise DataError(
@@ -147,7 +148,7 @@ def _records(records: Sequence[object], place: Callable[[int], str]) -> Table:
                 what=f"{type(record).__name__} is not a record",
                 mend="Write each row as names and values, {'column': cell, …}",
             )
-    rows: Sequence[Mapping[str, object]] = records  # type: ignore[assignment]  # just checked
+        rows.append(record)
     names = dict.fromkeys(name for record in rows for name in record)
     _refuse_twins([str(name) for name in names])  # 1 and "1"
     return {str(name): [record.get(name) for record in rows] for name in names}
@@ -238,7 +239,7 @@ def _read_parquet(path: Path) -> Table:
     try:
         # Not read_table: that needs the dataset module, and guesses partitions from the path.
         return _columns(parquet.ParquetFile(path).read())
-    except (OSError, ValueError, NotImplementedError) as error:  # ArrowInvalid is a ValueError
+    except (OSError, ValueError, NotImplementedError) as error:  # the bases of Arrow's own
         raise _not_a_table(path, str(error).rstrip(".")) from error
 
 

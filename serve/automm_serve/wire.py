@@ -182,14 +182,13 @@ def _to_json(kind: Kind, cell: object) -> object:
     """What JSON can hold and `automm_serve.cells` reads as the same cell."""
     if is_gap(cell):
         return None
-    plain = type(cell)
-    if plain is bool or (plain is int and -_SAFE_INTEGER < cell < _SAFE_INTEGER):  # type: ignore[operator]  # it is an int
+    if type(cell) is bool or (type(cell) is int and -_SAFE_INTEGER < cell < _SAFE_INTEGER):
         return cell
-    if plain is float and math.isfinite(cell):  # type: ignore[arg-type]  # it is a float
+    if type(cell) is float and math.isfinite(cell):
         return cell
     try:
-        if plain is str:
-            cell.encode()  # type: ignore[attr-defined]  # lone surrogates: UnicodeEncodeError
+        if type(cell) is str:
+            cell.encode()  # lone surrogates: UnicodeEncodeError
             return cell
         # The spelling of numpy's scalars, dates, bytes and the rest; JSON knows none of them.
         return to_number(cell) if kind == "number" else str(category_key(cell))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
@@ -129,7 +130,7 @@ class Form(Protocol):
         ...
 
 
-class _Written:
+class _Written(ABC):
     """A form that ONNX Runtime's CPU provider can run."""
 
     key: str
@@ -137,8 +138,8 @@ class _Written:
     def __init__(self, source: Source) -> None:
         self.source = source
 
-    def write(self, graph: str, towers: Sequence[Tower], path: Path) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def write(self, graph: str, towers: Sequence[Tower], path: Path) -> None: ...
 
     @contextmanager
     def opened(self, towers: Sequence[Tower]) -> Iterator[Sessions]:

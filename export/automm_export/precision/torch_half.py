@@ -98,7 +98,8 @@ class _Walker(fx.Interpreter):
             return None if "assert" in str(n.target) else super().run_node(n)
         dtype = self._dtype if n in self._half else torch.float32
         args, kwargs = fx.node.map_arg((n.args, n.kwargs), lambda node: self._read(node, dtype))
-        found = n.target(*args, **kwargs)  # type: ignore[operator]  # of call_function
+        assert callable(n.target)  # a name only in calls of another kind
+        found = n.target(*args, **kwargs)
         return _convert(found, dtype) if n in self._half else found
 
     def _read(self, node: fx.Node, dtype: torch.dtype) -> Any:

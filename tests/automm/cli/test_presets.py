@@ -20,7 +20,6 @@ def test_every_preset_is_listed_with_models_sizes_and_needs():
     electra, caformer = found["high_quality"]["models"]
     assert (electra["parameters"], electra["megabytes"]) == (108_891_648, 435.6)
     assert caformer["encoder"] == "timm_image"
-    assert found["high_quality_hpo"]["available"]
     assert found["high_quality_hpo"]["searches"]["optim.max_epochs"] == "5 to 30"
 
 

@@ -32,7 +32,7 @@ def test_loggers_are_told_losses_every_few_steps_and_each_validation_once():
         loggers=[told], optimizers=[SimpleNamespace(param_groups=[{"lr": 0.25}])]
     )
     module: Any = SimpleNamespace(last_loss=2.0, last_norm=3.0, data=SimpleNamespace(at=4))
-    journal = Journal(history, 2, norms=True)
+    journal = Journal(module, history, 2, norms=True)
     for number in range(4):
         step: Any = SimpleNamespace(number=number)
         if number == 2:
