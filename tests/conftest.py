@@ -15,6 +15,8 @@ from tests import needs
 # The workers of a run share the cores: pools of more threads than that wait for each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+LONGEST = [Path(__file__).with_name(name) for name in ("real", "triton")]
+
 _LOOK_UPS = {"socket.getaddrinfo", "socket.gethostbyname", "socket.gethostbyaddr"}
 _SENDS = {"socket.connect", "socket.sendto", "socket.sendmsg"}
 
@@ -35,6 +37,11 @@ def close_sockets(event: str, args: tuple[object, ...]) -> None:
 
 
 sys.addaudithook(close_sockets)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the longest files, so that no worker is left with one at the end."""
+    items.sort(key=lambda item: not any(item.path.is_relative_to(folder) for folder in LONGEST))
 
 
 @pytest.hookimpl(wrapper=True)
