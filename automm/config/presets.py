@@ -87,9 +87,10 @@ PRESETS: dict[str, Config] = {
 }
 """Name -> configuration.
 
-``edge`` on the 391 test rows of the emoji set (no other settings were compared on them), seeds 0
-and 1: accuracy .905 and .900, log-loss .332 and .306, in 120 s of one core. TF-IDF and one-hot
-with logistic regression, its strength chosen on these very rows: .875, .438.
+``edge`` is what a recorded search came to (``docs/results/search.md``). Before it, on the 391 test
+rows of the emoji set (no other settings were compared on them), seeds 0 and 1: accuracy .905 and
+.900, log-loss .332 and .306, in 120 s of one core. TF-IDF and one-hot with logistic regression, its
+strength chosen on these very rows: .875, .438.
 """
 
 
