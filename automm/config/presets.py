@@ -72,7 +72,7 @@ PRESETS: dict[str, Config] = {
                 frozen_blocks=4,  # the stem and three of seven stages
                 train_transforms=("resize_shorter_side", "center_crop"),
             ),
-            ft_transformer=FTTransformerOptions(token_dim=64, num_blocks=2, lr_mult=10),
+            ft_transformer=FTTransformerOptions(token_dim=128, num_blocks=2, lr_mult=5),
             fusion_mlp=FusionMLPOptions(adapt_in_features=256, lr_mult=10),
             wide=WideOptions(use=True),
         ),

@@ -1,6 +1,8 @@
 """Where the linear model beside the deep one begins: at the weights that fit the rows best.
 
-Steps of a size that suits a network are too small for a weight that few rows touch.
+Steps of a size that suits a network are too small for a weight that few rows touch. Numbers are
+fitted with the categories, then left to the network: without them a category would be given what a
+number says better, and the network would first have to take it away again.
 """
 
 from __future__ import annotations
@@ -11,12 +13,14 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from automm.config.schema import OptimConfig
 from automm.data.rows import Rows
 from automm.models.fused import FusedModel
 from automm.models.wide import Wide
 from automm_serve.answers import AnyAnswer, ClassesAnswer
+from automm_serve.processors.tabular import TabularProcessor
 from automm_serve.tensors import take_rows
 
 MOST_ROWS = 5000
@@ -32,6 +36,9 @@ HELD_OUT = 0.2
 PENALTIES = (0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
 """On the squares of the weights."""
 
+FARTHEST = 3.0
+"""Deviations from the mean beyond which numbers are alike here: one far row bends a line."""
+
 _ITERATIONS = 100
 
 
@@ -40,7 +47,8 @@ def start_wide(
 ) -> None:
     """Fit the linear part of a model by itself, if it has one, and put its weights in.
 
-    It stays at 0 where it foretells held-out rows no better than the label's mean or shares do.
+    It stays at 0 where it foretells held-out rows no better than the numbers alone do, or than the
+    label's mean or shares.
 
     Args:
         model: Before its first step.
@@ -49,7 +57,7 @@ def start_wide(
         optim: Says what an example of each class weighs.
         seed: For the choice of the rows.
     """
-    count = _rows_to_read(model, len(rows))
+    count = _rows_to_read(model, rows)
     order = np.random.default_rng(seed).permutation(len(rows))[:count]
     held = int(HELD_OUT * len(order))
     if not held:
@@ -58,27 +66,28 @@ def start_wide(
     truth = rows.targets["classes" if is_classes else "targets"][order].ravel()
     if len(np.unique(truth[held:])) < 2:
         return
-    basis = _basis(model, rows, order)
+    numbers, basis = _basis(model, rows, order)
     weights = _weigh(optim, truth) if is_classes else np.ones(len(truth))
     kind: type[_Classes | _Numbers] = _Classes if is_classes else _Numbers
     best, penalty = kind.guess(truth, weights, held), None
-    for one in PENALTIES:
-        fitted = kind(basis[held:], truth[held:], weights[held:], one)
-        score = fitted.score(basis[:held], truth[:held], weights[:held])
-        if score > best:
-            best, penalty = score, one
+    for columns in (numbers, basis):
+        for one in PENALTIES if columns.shape[1] else ():
+            fitted = kind(columns[held:], truth[held:], weights[held:], one)
+            score = fitted.score(columns[:held], truth[:held], weights[:held])
+            if score > best:
+                best, penalty = score, one if columns is basis else None
     if penalty is not None:
         fitted = kind(basis, truth, weights, penalty)
         _put(model, *fitted.logits(model.head.out_features))
 
 
-def _rows_to_read(model: FusedModel, rows: int) -> int:
+def _rows_to_read(model: FusedModel, rows: Rows) -> int:
     """Of fewer than three a logit little can be learnt."""
     parts, logits = _parts(model), model.head.out_features
     if not parts or sum(part.embedding.weight.numel() for part in parts) > MOST_WEIGHTS:
         return 0
-    columns = sum(len(part.offsets) for part in parts)
-    count = min(rows, MOST_ROWS, MOST_WORK // (columns * logits))
+    columns = sum(len(p.categories) + len(p.numbers) for p in _processors(model, rows))
+    count = min(len(rows), MOST_ROWS, MOST_WORK // (columns * logits))
     return count if count >= 3 * logits else 0
 
 
@@ -86,23 +95,39 @@ def _parts(model: FusedModel) -> list[Wide]:
     return [part for part in model.wide.values() if isinstance(part, Wide)]
 
 
-def _basis(model: FusedModel, rows: Rows, order: NDArray[np.intp]) -> Any:
-    """One column for each weight: a sparse matrix (rows, weights)."""
+def _processors(model: FusedModel, rows: Rows) -> list[TabularProcessor]:
+    found = [p for p in rows.processors if p.name in model.wide]
+    return [p for p in found if isinstance(p, TabularProcessor)]
+
+
+def _basis(model: FusedModel, rows: Rows, order: NDArray[np.intp]) -> tuple[Any, Any]:
+    """Return the numbers alone, and behind a column for each weight: sparse, (rows, columns)."""
     from scipy import sparse
 
     table = take_rows(rows.table, order.tolist())
-    blocks = []
-    for processor in rows.processors:
-        if processor.name not in model.wide:
-            continue
+    weights, numbers = [], [sparse.csr_matrix((len(order), 0), dtype=np.float32)]
+    for processor in _processors(model, rows):
         wide = model.wide[processor.name]
         assert isinstance(wide, Wide)
-        places = wide.places(rows.transform(processor, table)).numpy()
+        tensors = rows.transform(processor, table)
+        places = wide.places(tensors).numpy()
         starts = np.arange(0, places.size + 1, places.shape[1])
         shape = (len(places), wide.embedding.num_embeddings)
         ones = np.ones(places.size, np.float32)
-        blocks.append(sparse.csr_matrix((ones, places.ravel(), starts), shape=shape))
-    return sparse.hstack(blocks).tocsr()
+        weights.append(sparse.csr_matrix((ones, places.ravel(), starts), shape=shape))
+        if processor.numbers:
+            numbers.append(sparse.csr_matrix(_standardise(processor, tensors)))
+    beside = sparse.hstack(numbers).tocsr()
+    return beside, sparse.hstack([*weights, beside]).tocsr()
+
+
+def _standardise(processor: TabularProcessor, tensors: dict[str, Tensor]) -> NDArray[np.float32]:
+    """A gap is the mean."""
+    means = np.array([number.mean for number in processor.numbers])
+    deviations = np.array([number.deviation for number in processor.numbers])
+    scaled = (tensors[f"{processor.name}_numbers"].numpy() - means) / deviations
+    scaled = np.nan_to_num(scaled.clip(-FARTHEST, FARTHEST), nan=0.0)
+    return np.asarray(scaled, np.float32)
 
 
 def _weigh(optim: OptimConfig, truth: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -132,7 +157,7 @@ class _Numbers:
         return -float(np.square(self._model.predict(basis) - truth).mean())
 
     def logits(self, count: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Weights (weights, 1) and bias (1,)."""
+        """Weights (columns, 1) and bias (1,)."""
         return self._model.coef_[:, None], np.array([self._model.intercept_])
 
 
@@ -162,7 +187,7 @@ class _Classes:
         return _likelihood(shares, self._model.classes_, truth, weights)
 
     def logits(self, count: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Weights (weights, classes) and bias (classes,) of all classes.
+        """Weights (columns, classes) and bias (classes,) of all classes.
 
         One that is not among the rows has no weights, and begins as likely as one row of them.
         """
@@ -191,7 +216,7 @@ def _likelihood(
 
 
 def _put(model: FusedModel, weights: NDArray[np.float64], bias: NDArray[np.float64]) -> None:
-    at = 0
+    at = 0  # what the numbers have stands behind, and is left
     with torch.no_grad():
         for part in _parts(model):
             weight = part.embedding.weight

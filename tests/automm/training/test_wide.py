@@ -134,6 +134,17 @@ def test_what_foretells_nothing_stays_at_zero(rows):
     assert np.abs(linear(model, prepared)).max() < 0.5
 
 
+def test_what_a_number_says_is_left_to_the_network():
+    table, _ = cells(600)
+    sizes = np.random.default_rng(7).normal(size=600)
+    table |= {"weight": sizes.tolist(), "code": [f"c{size > 0}" for size in sizes]}
+    table["y"] = (3 * sizes).tolist()
+    answer = ValuesAnswer.fit("y", table)
+    model, rows = untrained(table, answer)
+    start_wide(model, rows, answer, OptimConfig(), seed=0)
+    assert np.abs(linear(model, rows)).max() < 0.1  # by itself the code would say 0.8
+
+
 @pytest.mark.parametrize("limit", ["MOST_WEIGHTS", "MOST_WORK"])
 def test_what_would_cost_too_much_begins_at_zero(limit, monkeypatch):
     table, truth = cells(100)
