@@ -62,13 +62,12 @@ PRESETS: dict[str, Config] = {
             hf_text=HfTextOptions(
                 checkpoint_name="sentence-transformers/all-MiniLM-L6-v2",
                 max_text_len=128,
-                frozen_blocks=5,  # the embeddings and four of six layers
+                frozen_blocks=3,  # the embeddings and two of six layers
                 text_trivial_aug_maxscale=0.0,
             ),
             timm_image=TimmImageOptions(
                 checkpoint_name="tf_efficientnet_lite0.in1k",
                 image_size=96,
-                lr_mult=2.5,
                 frozen_blocks=4,  # the stem and three of seven stages
                 train_transforms=("resize_shorter_side", "center_crop"),
             ),
