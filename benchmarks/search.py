@@ -82,7 +82,7 @@ SPACE: dict[str, tuple[Any, ...]] = {
 
 TAKEN: dict[str, Any] = {
     "model.hf_text.frozen_blocks": 3,
-    "model.timm_image.lr_mult": 1.0,
+    "model.timm_image.lr_mult": 1.5,
     "model.ft_transformer.token_dim": 128,
 }
 """What the preset took over, after the best trial; it is trial number ``TRIALS``."""

@@ -68,6 +68,7 @@ PRESETS: dict[str, Config] = {
             timm_image=TimmImageOptions(
                 checkpoint_name="tf_efficientnet_lite0.in1k",
                 image_size=96,
+                lr_mult=1.5,
                 frozen_blocks=4,  # the stem and three of seven stages
                 train_transforms=("resize_shorter_side", "center_crop"),
             ),
