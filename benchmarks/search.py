@@ -182,7 +182,9 @@ def draw_page(found: dict[str, Any]) -> str:
         "",
         "Gain: the mean over the sets of the difference from trial 0, the preset before the "
         "search, in quartile distances of the trials, each between -3 and 3. "
-        f"Trial {TRIALS} was chosen after the others, and is the preset now.",
+        f"Trial {TRIALS} was chosen after the others, by more rows than these "
+        "([decision 32](../decisions/0032-what-edge-took-over-from-its-search.md)), and is the "
+        "preset now.",
         "",
         f"| trial | gain | {' | '.join(SEARCHED)} | differs from trial 0 by |",
         f"|---|---|{'---|' * len(SEARCHED)}---|",
