@@ -182,7 +182,7 @@ def draw_page(found: dict[str, Any]) -> str:
         "",
         "Gain: the mean over the sets of the difference from trial 0, the preset before the "
         "search, in quartile distances of the trials, each between -3 and 3. "
-        f"Trial {TRIALS} was chosen after the others, by more rows than these "
+        f"Trial {TRIALS} was chosen after the others, by other draws of rows "
         "([decision 32](../decisions/0032-what-edge-took-over-from-its-search.md)), and is the "
         "preset now.",
         "",
