@@ -35,8 +35,7 @@ from automm.search.state import SearchState
 from automm.tasks import find_task
 from automm.teacher import find_teacher
 from automm.training.devices import is_main
-from automm.training.fit import FitSummary, FitWarning, Goal, fit
-from automm.training.logs import check_loggers, move_logs
+from automm.training.outcome import FitSummary, FitWarning, Goal
 from automm.training.resume import Resumable
 from automm_serve.errors import ConfigError
 from automm_serve.metrics import find_metric
@@ -109,6 +108,10 @@ class FitCalls(SearchCalls):
         """
         given = {name: one for name, one in locals().items() if name not in ("self", "unsupported")}
         refuse_unsupported("fit", unsupported, given)
+        # Here, since Lightning takes a second to import, and what only answers has no use for it.
+        from automm.training.fit import fit
+        from automm.training.logs import check_loggers, move_logs
+
         entered = monotonic()
         label = self._needed_label()
         if self._problem_type is not None and self._problem_type != "classification":

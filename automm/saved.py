@@ -30,9 +30,8 @@ from automm.models.encoders import options_of
 from automm.models.encoders.base import Encoder
 from automm.models.fused import FusedModel
 from automm.tasks import find_task
-from automm.training.fit import FitSummary, Trained
-from automm.training.logs import FOLDER as LOGS
-from automm.training.logs import course_as_csv
+from automm.training.outcome import FitSummary, Trained
+from automm.training.resume import STATE as RESUMABLE
 from automm_serve.atomic import write_folder
 from automm_serve.errors import BundleError
 from automm_serve.golden import read_rows, write_rows
@@ -111,6 +110,10 @@ def write_predictor(
     Raises:
         ConfigError: Something else is there.
     """
+    # Here, as it brings Lightning, and what is only read has no use for that.
+    from automm.training.logs import FOLDER as LOGS
+    from automm.training.logs import course_as_csv
+
     trained = saved.trained
     with write_folder(path, replace=replace, known_by=known_by) as folder:
         if keep is not None and (path / keep).is_dir():
@@ -225,6 +228,13 @@ def _read(file: Path, kind: type[T]) -> T:
 
 def _damaged(file: Path, error: Exception) -> BundleError:
     missing = isinstance(error, FileNotFoundError)
+    if missing and file.name == RECORD and (file.parent / RESUMABLE).is_file():
+        return BundleError(
+            where=str(file.parent),
+            what="its fit was cut off",
+            mend="Pass resume=True and fit again, or go on with",
+            command=f"automm train --resume {file.parent}",
+        )
     return BundleError(
         where=str(file),
         what="there is no such file" if missing else str(error).splitlines()[0],

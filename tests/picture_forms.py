@@ -29,9 +29,9 @@ PICTURE_FORMS: dict[str, Callable[[Path], Any]] = {
     ),
     "mapping": lambda path: {"bytes": path.read_bytes(), "path": None},
     "PIL": lambda path: Image.open(io.BytesIO(path.read_bytes())),
-    "array": lambda path: np.asarray(Image.open(path)),
-    "channels first": lambda path: np.asarray(Image.open(path)).transpose(2, 0, 1),
-    "numbers": lambda path: np.asarray(Image.open(path)).tolist(),
+    "array": lambda path: _pixels(path),
+    "channels first": lambda path: _pixels(path).transpose(2, 0, 1),
+    "numbers": lambda path: _pixels(path).tolist(),
 }
 HELD: dict[str, set[str]] = {
     "path": set(TABLE_FORMS),
@@ -67,17 +67,38 @@ def write_pictures(folder: Path) -> list[Path]:
 def make_table(folder: Path, table: str, form: str) -> Any:
     """Return the table: ``front`` has no, one or two pictures in a cell, ``back`` none or one."""
     paths = sorted(folder.glob("picture *.png"))
-    cell = PICTURE_FORMS[form]
     columns: dict[str, list[Any]] = {
-        "front": [_several(table, [cell(p) for p in some]) for some in _chosen(paths)],
-        "back": [None if row % 4 == 2 else cell(paths[row % PICTURES]) for row in range(ROWS)],
+        "front": list(_chosen(paths)),
+        "back": [None if row % 4 == 2 else paths[row % PICTURES] for row in range(ROWS)],
         "title": [f"the {'red' if row % 2 else 'blue'} cat {row}" for row in range(ROWS)],
         "body": ["a very old dog", None] * (ROWS // 2),
         "age": [None if row == 5 else 20.5 + row for row in range(ROWS)],
         "size": [float(row % 7) for row in range(ROWS)],
         "colour": [["red", "blue", None, "unseen"][row % 4] for row in range(ROWS)],
     }
-    return _WRITERS[table](columns, folder / f"table {form}.{table}")
+    return put_in_form(folder, table, form, columns)
+
+
+def put_in_form(folder: Path, table: str, form: str, columns: dict[str, list[Any]]) -> Any:
+    """Return the columns as such a table; a path becomes a picture, a list of them several.
+
+    The pictures lie in ``folder``, where the file of a table is written too.
+    """
+    cell = PICTURE_FORMS[form]
+
+    def made(content: Any) -> Any:
+        if isinstance(content, list):
+            return _several(table, [cell(path) for path in content])
+        return cell(content) if isinstance(content, Path) else content
+
+    held = {name: list(map(made, cells)) for name, cells in columns.items()}
+    return _WRITERS[table](held, folder / f"table {form}.{table}")
+
+
+def _pixels(path: Path) -> Any:
+    """The colours of a picture; a palette's numbers mean nothing without the palette."""
+    image = Image.open(path)
+    return np.asarray(image.convert("RGBA") if image.mode in ("P", "LA") else image)
 
 
 def _chosen(paths: list[Path]) -> Iterator[list[Path]]:

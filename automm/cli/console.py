@@ -32,6 +32,21 @@ def print_table(title: str, header: Sequence[str], rows: Iterable[Sequence[str]]
     Console(width=None if sys.stdout.isatty() else 160).print(table)
 
 
+def read_column_types(items: Iterable[str]) -> dict[str, str | None]:
+    """Return column -> type of the values of ``--column-type COL=KIND``.
+
+    Raises:
+        BadParameter: A value has no ``=``.
+    """
+    pairs: dict[str, str | None] = {}
+    for item in items:
+        name, equals, kind = item.rpartition("=")  # a column's name may hold an '='
+        if not equals:
+            raise click.BadParameter(f"{item!r} is not COL=KIND", param_hint="--column-type")
+        pairs[name] = kind
+    return pairs
+
+
 @contextmanager
 def noting_devices() -> Iterator[None]:
     """Print as a note, and not with a line of code, that a GPU which is here is not used."""

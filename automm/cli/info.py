@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from automm.cli.console import print_json, print_table, remark
+from automm.cli.console import print_json, print_table, read_column_types, remark
 from automm.loading import is_url
 
 if TYPE_CHECKING:
@@ -20,9 +20,19 @@ if TYPE_CHECKING:
 )
 @click.argument("path")
 @click.option("--label", metavar="COL", help="The column to predict, where PATH is a table.")
+@click.option(
+    "--column-type", "column_types", multiple=True, metavar="COL=KIND",
+    help="What a column of the table is taken for, as in automm train. Repeat it.",
+)  # fmt: skip
 @click.option("--image-root", metavar="DIR", help="Folder that relative picture paths start from.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def command(path: str, label: str | None, image_root: str | None, as_json: bool) -> None:
+def command(
+    path: str,
+    label: str | None,
+    column_types: tuple[str, ...],
+    image_root: str | None,
+    as_json: bool,
+) -> None:
     """Say what a table, a model or a server holds.
 
     PATH is a table: what each column is taken for, and why. Or the folder of a predictor or a
@@ -37,7 +47,8 @@ def command(path: str, label: str | None, image_root: str | None, as_json: bool)
     from automm.data.infer import infer_schema
     from automm_serve.table import read_table
 
-    table = infer_schema(read_table(path, image_root), label)
+    given = read_column_types(column_types)
+    table = infer_schema(read_table(path, image_root), label, column_types=given)
     print_json(table) if as_json else _print_table(path, table)
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import msgspec
 
-from automm.cli.console import print_json, print_table, remark
+from automm.cli.console import print_json, print_table, read_column_types, remark
 from automm.report import search as trials
 from automm.search.record import SearchSummary
 
@@ -30,6 +30,10 @@ if TYPE_CHECKING:
 @click.option("--problem-type", metavar="TYPE", help="binary, multiclass or regression.")
 @click.option("--eval-metric", metavar="NAME", help="What to choose the best state by.")
 @click.option("--tuning-data", metavar="DATA", help="Rows to choose by, instead of a hold-out.")
+@click.option(
+    "--max-num-tuning-data", type=int, metavar="N", help="Most rows to choose by.",
+)  # fmt: skip
+@click.option("--holdout-frac", type=float, metavar="SHARE", help="Of the rows: hold out so many.")
 @click.option(
     "--time-limit", type=float, metavar="SECONDS",
     help="From here to the saved predictor, from 60 on.",
@@ -73,6 +77,8 @@ def command(
     problem_type: str | None,
     eval_metric: str | None,
     tuning_data: str | None,
+    max_num_tuning_data: int | None,
+    holdout_frac: float | None,
     time_limit: float | None,
     resume: str | None,
     settings: tuple[str, ...],
@@ -120,9 +126,11 @@ def command(
             data,
             presets=preset,
             tuning_data=tuning_data,
+            max_num_tuning_data=max_num_tuning_data,
+            holdout_frac=holdout_frac,
             time_limit=time_limit,
             hyperparameters=[*given, *settings],
-            column_types=_pairs(column_types) or None,
+            column_types=read_column_types(column_types) or None,
             calibrate_decision_threshold=True if calibrate_threshold else "auto",
             image_root=image_root,
             teacher_predictor=teacher,
@@ -170,16 +178,6 @@ def _cut_off(
     if data is None:
         raise click.UsageError("The table was no file: resume in Python, with the same table.")
     return predictor, data
-
-
-def _pairs(column_types: tuple[str, ...]) -> dict[str, str | None]:
-    pairs: dict[str, str | None] = {}
-    for item in column_types:
-        name, equals, kind = item.rpartition("=")  # a column's name may hold an '='
-        if not equals:
-            raise click.BadParameter(f"{item!r} is not COL=KIND", param_hint="--column-type")
-        pairs[name] = kind
-    return pairs
 
 
 def _print(predictor: MultiModalPredictor, summary: dict[str, Any]) -> None:

@@ -17,7 +17,6 @@ from automm.search.fitting import search
 from automm.search.plan import Plan, plan_again, plan_search
 from automm.search.state import SearchState
 from automm.training.outcome import Goal, Listener
-from automm.training.remarks import warn
 from automm.training.resume import Request, check_same
 from automm_serve.metrics import find_metric
 from automm_serve.tensors import Table
@@ -80,6 +79,8 @@ class SearchCalls(PredictorFacts):
         search(path, state, constructor, given, goal.deadline, shown=goal.shows_progress)
         self._take(read_predictor(path), path)
         summary = self._fitted().record.summary
+        from automm.training.remarks import warn  # here: what answers needs no Lightning
+
         warn(summary, [len({one.row for one in cells}) for cells in summary.left_out.values()])
         own = goal.own_metric
         report_predictor(self, self._fitted(), valid, path / REPORT, own_metric=own)

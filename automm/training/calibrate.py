@@ -8,7 +8,7 @@ before, so that both fit them somewhat better than rows that are new.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
@@ -18,11 +18,13 @@ from numpy.typing import NDArray
 from automm.config.schema import OptimConfig
 from automm.models.fused import FusedModel
 from automm.training import devices
-from automm.training.scoring import Scorer
 from automm_serve.answers import ClassesAnswer
 from automm_serve.decisions import best_threshold, pays
 from automm_serve.metrics import Metric, find_metric
 from automm_serve.tensors import Tensors
+
+if TYPE_CHECKING:  # it brings Lightning, and what a predictor keeps of this file does not need it
+    from automm.training.scoring import Scorer
 
 FEWEST = 50
 """Rows; of fewer, chance has a larger say in the two than the model."""
