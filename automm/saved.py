@@ -14,7 +14,6 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TypeVar
@@ -22,10 +21,11 @@ from typing import Any, TypeVar
 import msgspec
 from msgspec import Struct
 from safetensors import SafetensorError
-from safetensors.torch import load_model, save_model
+from safetensors.torch import save_model
 
 from automm.config.schema import Config, EncoderOptions
 from automm.data.infer import ColumnReason
+from automm.earlier import bring_config, load_weights
 from automm.models.encoders import options_of
 from automm.models.encoders.base import Encoder
 from automm.models.fused import FusedModel
@@ -40,10 +40,11 @@ from automm_serve.schema import Schema
 
 T = TypeVar("T")
 
-FORMAT = 3
+FORMAT = 4
 """Version that this release writes; it reads this one and every earlier one.
 
-2 adds ``rows/tuning.jsonl``; 3 adds the temperature to the weights, and a threshold to the answer.
+2 adds ``rows/tuning.jsonl``; 3 adds the temperature to the weights, and a threshold to the answer;
+in 4 the linear model beside the network has texts and numbers too, and is not trained.
 """
 
 RECORD = "predictor.json"
@@ -155,8 +156,8 @@ def read_predictor(path: Path) -> Saved:
         )
     record = _read(path / RECORD, Record)
     pipeline = load_pipeline(path / "pipeline.json")
-    config = _read(path / "config.json", Config)
-    model = _build(path, pipeline, config, may_lack=() if found > 2 else ("temperature",))
+    config = _read_config(path / "config.json", found)
+    model = _build(path, pipeline, config, found)
     schema = pipeline.schema
     tuned = (path / TUNING_FILE).is_file()
     return Saved(
@@ -179,15 +180,14 @@ def _labelled(pipeline: Pipeline) -> Schema:
     return Schema((*pipeline.schema.columns, label))
 
 
-def _build(path: Path, pipeline: Pipeline, config: Config, may_lack: Sequence[str]) -> FusedModel:
+def _build(path: Path, pipeline: Pipeline, config: Config, version: int) -> FusedModel:
     """Make the architecture from the folder alone, and put the weights in."""
     task = find_task(pipeline.problem_type)
     answer = pipeline.programs["predict"].answer
     model = task.model(pipeline.processors, answer, _from_folder(path, pipeline, config))
     file = path / "model.safetensors"
     try:
-        missing, unknown = load_model(model, str(file), strict=False)
-        if strange := sorted({*missing, *unknown} - {*may_lack}):
+        if strange := load_weights(model, file, version):
             raise RuntimeError(f"weights are missing or unknown: {', '.join(strange[:5])}")
     except (OSError, RuntimeError, SafetensorError) as error:
         raise _damaged(file, error) from error
@@ -222,6 +222,13 @@ def _pretty(content: object) -> bytes:
 def _read(file: Path, kind: type[T]) -> T:
     try:
         return msgspec.json.decode(file.read_bytes(), type=kind)
+    except (OSError, ValueError, RecursionError) as error:
+        raise _damaged(file, error) from error
+
+
+def _read_config(file: Path, version: int) -> Config:
+    try:
+        return msgspec.json.decode(bring_config(file.read_bytes(), version), type=Config)
     except (OSError, ValueError, RecursionError) as error:
         raise _damaged(file, error) from error
 

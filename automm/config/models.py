@@ -223,17 +223,16 @@ class FusionTransformerOptions(FusionOptions, frozen=True, kw_only=True):
 
 
 class WideOptions(Section, frozen=True, kw_only=True):
-    """``model.wide.*``: a linear model beside the deep one, whose logits are added.
+    """``model.wide.*``: a linear model beside the network, whose logits are added.
 
-    Wide & Deep (Cheng et al., 2016, arXiv:1606.07792). It begins at what is fitted in closed form.
+    Wide & Deep (Cheng et al., 2016, arXiv:1606.07792).
 
     Attributes:
-        use: Have one for the categories that an encoder reads.
-        lr_mult: Its learning rate is ``optim.lr`` times this.
+        use: Fit one to the tokens, categories and numbers that encoders read, where it foretells
+            rows that it has not learnt from.
     """
 
     use: bool = False
-    lr_mult: Positive = 1.0
 
 
 def family_of(name: str, known: Iterable[str]) -> str | None:

@@ -104,6 +104,13 @@ class Rows:
         teacher = {name: said[rows] for name, said in self._teacher.items()}
         return Batch(_torch(tensors), _torch(targets), _torch(teacher))
 
+    def kept(self, names: Sequence[str], rows: NDArray[np.intp]) -> dict[str, torch.Tensor]:
+        """Return tensors of these rows that are kept, each varying axis cut to the longest row."""
+        places = rows.tolist()
+        return _torch(
+            {n: _cut(self._specs[n], self._kept[n][rows], self._needs, places) for n in names}
+        )
+
     def taught(self, teacher: Tensors, unread: Collection[int] = ()) -> Rows:
         """Return them with what a teacher says of each, without the rows that it cannot read."""
         good = [row for row in range(len(self)) if row not in unread]

@@ -13,12 +13,11 @@ from automm.models.encoders import find_encoder, options_of
 from automm.models.encoders.base import Encoder
 from automm.models.fusion import build_fusion, fusion_options
 from automm.models.heads import build_head, logits_of
-from automm.models.wide import Wide
+from automm.models.wide import Wide, build_wide
 from automm_export.graph import Graph
 from automm_serve.answers import AnyAnswer, ClassesAnswer, ValuesAnswer
 from automm_serve.errors import ConfigError
 from automm_serve.processors import AnyProcessor
-from automm_serve.processors.tabular import TabularProcessor
 from automm_serve.tensors import BATCH, TensorSpec
 
 
@@ -27,7 +26,7 @@ class FusedModel(nn.Module):
 
     Attributes:
         encoders: Processor name -> the encoder of its tensors.
-        wide: Processor name -> what its categories add to the logits by themselves.
+        wide: Linear model whose logits are added; None where there is none.
         out_dim: Width of ``features``, what the head reads.
         temperature: Of the classes, float32 (); answers divide the logits by it, training does
             not. None where there are no classes.
@@ -43,11 +42,11 @@ class FusedModel(nn.Module):
         aux_loss_weight: float | None = None,
         *,
         aligns: bool = False,
-        wide: Mapping[str, Wide] | None = None,
+        wide: Wide | None = None,
     ) -> None:
         super().__init__()
         self.encoders = nn.ModuleDict(encoders)
-        self.wide = nn.ModuleDict(wide)
+        self.wide = wide
         self.fusion = fusion
         widths = {name: encoder.out_dim for name, encoder in encoders.items()}
         self.out_dim = int(fusion.out_dim) if fusion else sum(widths.values())  # type: ignore[arg-type]  # an int by contract
@@ -75,8 +74,8 @@ class FusedModel(nn.Module):
         else:
             features = self.fusion(list(parts.values()))
         logits = self.head(features)
-        for wide in self.wide.values():
-            logits = logits + wide(tensors)
+        if self.wide is not None:
+            logits = self.wide.share * logits + self.wide(tensors)
         found = {"logits": logits, "features": features}
         if self.training:
             found |= {f"aux_{name}": head(parts[name]) for name, head in self.aux_heads.items()}
@@ -146,17 +145,13 @@ def build_fused(
     if len(encoders) > 1:
         widths = [encoder.out_dim for encoder in encoders.values()]
         fusion = build_fusion(widths, config)
-    wide = {}
-    if config.model.wide.use:
-        tabular = [p for p in processors if isinstance(p, TabularProcessor)]
-        wide = {p.name: Wide(p, logits_of(answer)) for p in tabular if p.categories}
     return FusedModel(
         encoders,
         fusion,
         answer,
         fusion_options(config).aux_loss_weight,
         aligns=config.optim.cross_modal_align is not None,
-        wide=wide,
+        wide=build_wide(processors, logits_of(answer)) if config.model.wide.use else None,
     )
 
 

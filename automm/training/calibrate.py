@@ -11,7 +11,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-import torch
 from msgspec import Struct
 from numpy.typing import NDArray
 
@@ -109,7 +108,7 @@ def calibrate(
     probabilities = tensors["probabilities"]
     temperature = None
     if optim.calibrate is not False:
-        (value,) = devices.share([fit_temperature(probabilities, codes)], _device())
+        (value,) = devices.share([fit_temperature(probabilities, codes)])
         cooled = rescale(probabilities, value)
         temperature = Temperature(
             value=value,
@@ -172,11 +171,11 @@ def fit_temperature(probabilities: NDArray[np.float32], codes: NDArray[np.int64]
     """
     if len(codes) < FEWEST:
         return 1.0
-    logits = _logits(probabilities)
+    logits = to_logits(probabilities)
     true = logits[np.arange(len(codes)), codes]
 
     def slope(inverse: float) -> float:
-        return float(((_softmax(logits * inverse) * logits).sum(axis=1) - true).mean())
+        return float(((softmax(logits * inverse) * logits).sum(axis=1) - true).mean())
 
     low, high = 1 / HOTTEST, 1 / COOLEST
     if slope(high) <= 0:
@@ -195,7 +194,7 @@ def rescale(probabilities: NDArray[np.float32], temperature: float) -> NDArray[n
     """Return the probabilities that the graph gives at another temperature than 1."""
     if temperature == 1:
         return probabilities
-    return _softmax(_logits(probabilities) / temperature).astype(np.float32)
+    return softmax(to_logits(probabilities) / temperature).astype(np.float32)
 
 
 def log_loss(probabilities: NDArray[np.float32], codes: NDArray[np.int64]) -> float:
@@ -231,7 +230,7 @@ def _decide(
         return float(metric.function(codes, guesses, probabilities, answer.classes))
 
     found = best_threshold(codes, probabilities, answer.classes, metric)
-    (threshold,) = devices.share([found], _device())
+    (threshold,) = devices.share([found])
     return Decision(
         threshold=threshold,
         metric=metric.name,
@@ -241,16 +240,14 @@ def _decide(
     )
 
 
-def _device() -> torch.device:
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-
-
-def _logits(probabilities: NDArray[np.float32]) -> NDArray[np.float64]:
+def to_logits(probabilities: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Return logits (rows, classes) that give these probabilities at temperature 1."""
     logits: NDArray[np.float64] = np.log(np.maximum(probabilities.astype(np.float64), _SMALLEST))
     return logits
 
 
-def _softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:
+def softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the probabilities (rows, classes) that these logits give."""
     powers = np.exp(logits - logits.max(axis=1, keepdims=True))
     shares: NDArray[np.float64] = powers / powers.sum(axis=1, keepdims=True)
     return shares

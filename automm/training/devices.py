@@ -126,10 +126,11 @@ def rank() -> int:
     return torch.distributed.get_rank() if _together() else 0
 
 
-def share(numbers: list[float], device: torch.device) -> list[float]:
-    """Return the first process's numbers in every process."""
+def share(numbers: list[float], device: torch.device | None = None) -> list[float]:
+    """Return the first process's numbers in every process, by a device of this one's."""
     if not _together():
         return numbers
+    device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
     tensor = torch.tensor(numbers, dtype=torch.float64, device=_reachable(device))
     torch.distributed.broadcast(tensor, src=0)
     found: list[float] = tensor.tolist()

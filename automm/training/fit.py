@@ -31,6 +31,7 @@ from automm.training.rivals import SHARE_OF_TIME, Rival, fit_linear
 from automm.training.scoring import Scorer
 from automm.training.soup import BestStates, cook
 from automm.training.watch import Means
+from automm.training.wide import settle_share
 from automm_export.graph import Graph
 from automm_serve.pipeline import with_threshold
 from automm_serve.tensors import Table, count_rows
@@ -141,6 +142,7 @@ def fit(goal: Goal, config: Config, train: Table, valid: Table, course: Course =
             notes=tuple(notes),
             temperature=found.temperature,
             decision=found.decision,
+            network_share=None if model.wide is None else float(model.wide.share),
         )
         golden = golden_rows(ready.valid.table, goal.schema)
         calibration = calibration_rows(ready.rows.table, goal.schema)
@@ -172,17 +174,19 @@ def _average(means: Means, config: Config) -> int:
             # One for this average, one for the scores of what is kept.
             lambda: means.interrupts.heard is None and means.clock.allows(2),
         )
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    (shared,) = devices.share([float(souped)], device)
+    (shared,) = devices.share([float(souped)])
     devices.share_weights(means.best.model)
     return int(shared)
 
 
 def _calibrate(goal: Goal, ready: Prepared, graph: Graph) -> tuple[Scorer, Calibrated]:
-    """Fit temperature and threshold, and return what scores as the predictor will answer."""
+    """Fit what the validation rows settle, and return what scores as the predictor will answer."""
     scorer = ready.scorer
-    metric = goal.eval_metric or scorer.chosen
-    found = calibrate(scorer, _model_of(graph), scorer.answers(graph), ready.config.optim, metric)
+    metric, model = goal.eval_metric or scorer.chosen, _model_of(graph)
+    tensors = scorer.answers(graph)
+    if model.wide is not None:
+        tensors = settle_share(model.wide, ready.valid, ready.answer, tensors)
+    found = calibrate(scorer, model, tensors, ready.config.optim, metric)
     return scorer if found.decision is None else scorer.at(found.decision.threshold), found
 
 

@@ -106,9 +106,6 @@ def _rates(model: FusedModel, config: Config) -> Iterator[tuple[nn.Parameter, fl
             if id(parameter) not in seen and parameter.requires_grad:
                 seen.add(id(parameter))
                 yield parameter, rate
-    for parameter in model.wide.parameters():
-        seen.add(id(parameter))
-        yield parameter, base * config.model.wide.lr_mult
     for parameter in model.parameters():  # fusion and heads
         if id(parameter) not in seen and parameter.requires_grad:
             yield parameter, base * fusion_options(config).lr_mult * _head(config)

@@ -84,6 +84,8 @@ class FitSummary(Struct, frozen=True, kw_only=True):
         temperature: How probabilities were calibrated; None where there are none, or it was not
             asked for.
         decision: How the threshold between two classes was chosen; None where it is one half.
+        network_share: What the network's logits count beside a linear model's (``model.wide``), 0
+            to 1; None where there is none.
     """
 
     metric: str
@@ -105,6 +107,7 @@ class FitSummary(Struct, frozen=True, kw_only=True):
     search: SearchSummary | None = None
     temperature: Temperature | None = None
     decision: Decision | None = None
+    network_share: float | None = None
 
 
 class Trained(NamedTuple):

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from automm.config.overrides import override
 from automm.config.schema import Config
 from automm.data.datamodule import TrainingData
 from automm.data.gaps import drop_rows_without_pictures
@@ -23,7 +24,7 @@ from automm.training.distill import Distiller, Lesson, Teacher, ask
 from automm.training.losses import weigh_classes
 from automm.training.outcome import Course, Goal, Trained
 from automm.training.scoring import Scorer
-from automm.training.wide import start_wide
+from automm.training.wide import fit_wide
 from automm_export.graph import Graph
 from automm_serve.answers import AnyAnswer, ClassesAnswer
 from automm_serve.answers.classes import HALF
@@ -124,8 +125,10 @@ def prepare(
     )
     if course.start is None:
         model = task.model(processors, answer, config)
-        if course.resumed is None:  # else its weights are put in later, with all others
-            start_wide(model, rows, answer, config.optim, goal.seed)
+        wide = model.wide
+        if wide is not None and not fit_wide(wide, rows, answer, config.optim, goal.seed):
+            model.wide = None
+            config = override(config, {"model.wide.use": False})
     else:
         model = _continued(course.start, config)
     distiller = None
@@ -173,6 +176,8 @@ def _continued(start: Trained, config: Config) -> FusedModel:
     model = copy.deepcopy(start.model)
     if model.temperature is not None:
         model.temperature.fill_(1)  # that of other weights
+    if model.wide is not None:
+        model.wide.share.fill_(1)
     for name, encoder in model.encoders.items():
         assert isinstance(encoder, Encoder)
         wanted = options_of(config, name).frozen_blocks

@@ -22,7 +22,7 @@ from msgspec import Struct
 from automm.config.schema import Config
 from automm_serve.errors import BundleError, ConfigError
 
-FORMAT = 1
+FORMAT = 2
 FOLDER = "resume"
 """Below the predictor's path."""
 
@@ -118,6 +118,10 @@ class Resumable(Struct, frozen=True, kw_only=True):
     progress: Progress
 
 
+class _Version(Struct):
+    format: int = FORMAT
+
+
 def read(path: Path) -> Resumable:
     """Read what a fit that was cut off has left below a predictor's path.
 
@@ -133,16 +137,17 @@ def read(path: Path) -> Resumable:
             mend="Pass the folder of one that was, or train anew",
         )
     try:
-        found = msgspec.json.decode(file.read_bytes(), type=Resumable)
+        content = file.read_bytes()
+        version = msgspec.json.decode(content, type=_Version).format  # of another all is otherwise
+        if version == FORMAT:
+            return msgspec.json.decode(content, type=Resumable)
     except (OSError, ValueError, RecursionError) as error:
         raise damaged(file, error) from error
-    if found.format != FORMAT:
-        raise BundleError(
-            where=str(file),
-            what=f"it has format {found.format}, this release resumes format {FORMAT}",
-            mend="Go on with the release that began, or train anew",
-        )
-    return found
+    raise BundleError(
+        where=str(file),
+        what=f"it has format {version}, this release resumes format {FORMAT}",
+        mend="Go on with the release that began, or train anew",
+    )
 
 
 class Begun(Protocol):

@@ -1,225 +1,197 @@
-"""Where the linear model beside the deep one begins: at the weights that fit the rows best.
+"""Fits the linear model beside the network, and foretells each training row by what others teach.
 
-Steps of a size that suits a network are too small for a weight that few rows touch. Numbers are
-fitted with the categories, then left to the network: without them a category would be given what a
-number says better, and the network would first have to take it away again.
+A training row must not bring what a model says that has learnt from it: that is closer to its label
+than what any other row will get, and the network would learn too little. So the rows are cut into
+folds, and each is foretold by what the others teach (cross-fitting, as in stacking; Wolpert, 1992).
 """
 
 from __future__ import annotations
 
-import warnings
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from automm.config.schema import OptimConfig
 from automm.data.rows import Rows
-from automm.models.fused import FusedModel
-from automm.models.wide import Wide
-from automm_serve.answers import AnyAnswer, ClassesAnswer
-from automm_serve.processors.tabular import TabularProcessor
-from automm_serve.tensors import take_rows
+from automm.models.wide import FORETOLD, Part, TokensPart, Wide
+from automm.training import devices
+from automm.training.calibrate import FEWEST, softmax, to_logits
+from automm.training.linear import FOLDS, Floats, Learner, Logistic, Ridge, cross_fit
+from automm_serve.answers import AnyAnswer, ClassesAnswer, ValuesAnswer
+from automm_serve.tensors import BATCH, Tensors, TensorSpec
 
 MOST_ROWS = 5000
+"""To learn from; others are foretold by what these teach."""
+
 MOST_WORK = 1_000_000
-"""Cells of the rows times logits: what a step of the fit costs. Of more, fewer rows are read."""
+"""What the rows bring, times logits: what a step of the fit costs. Of more, fewer rows are read."""
 
-MOST_WEIGHTS = 500_000
-"""Of more, the fit would need more time and memory than it is worth; they begin at 0."""
+PENALTIES = (100.0, 30.0, 10.0, 3.0, 1.0, 0.3)
+"""On the squares of the weights; the first are found the fastest."""
 
-HELD_OUT = 0.2
-"""Of the rows, by which the penalty is chosen."""
-
-PENALTIES = (0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
-"""On the squares of the weights."""
-
-FARTHEST = 3.0
-"""Deviations from the mean beyond which numbers are alike here: one far row bends a line."""
-
-_ITERATIONS = 100
+_AT_ONCE = 1024
+_SHARES = np.linspace(0.0, 1.0, 21)
+_SAME = 1e-6
+"""Losses no further apart are alike; of those the network's largest share is taken."""
 
 
-def start_wide(
-    model: FusedModel, rows: Rows, answer: AnyAnswer, optim: OptimConfig, seed: int
-) -> None:
-    """Fit the linear part of a model by itself, if it has one, and put its weights in.
+def fit_wide(wide: Wide, rows: Rows, answer: AnyAnswer, optim: OptimConfig, seed: int) -> bool:
+    """Fit the linear model, and let each row bring what the others foretell of it.
 
-    It stays at 0 where it foretells held-out rows no better than the numbers alone do, or than the
-    label's mean or shares.
+    The same rows give the same in every process and after a resume: no clock is asked.
 
     Args:
-        model: Before its first step.
+        wide: Its weights are set.
         rows: To learn from.
         answer: What is to be answered.
         optim: Says what an example of each class weighs.
-        seed: For the choice of the rows.
+        seed: For the choice of the rows, and for the folds.
+
+    Returns:
+        Whether it foretells more than the label's mean or shares do; else nothing is changed.
     """
-    count = _rows_to_read(model, rows)
-    order = np.random.default_rng(seed).permutation(len(rows))[:count]
-    held = int(HELD_OUT * len(order))
-    if not held:
-        return
+    width = len(wide.bias)
+    order = np.random.default_rng(seed).permutation(len(rows))[:MOST_ROWS]
+    basis = _Basis(wide, rows, order)
+    count = min(len(order), MOST_WORK * len(order) // max(1, basis.cells.nnz * width))
+    order, cells = order[:count], basis.cells[:count]
     is_classes = isinstance(answer, ClassesAnswer)
     truth = rows.targets["classes" if is_classes else "targets"][order].ravel()
-    if len(np.unique(truth[held:])) < 2:
-        return
-    numbers, basis = _basis(model, rows, order)
-    weights = _weigh(optim, truth) if is_classes else np.ones(len(truth))
-    kind: type[_Classes | _Numbers] = _Classes if is_classes else _Numbers
-    best, penalty = kind.guess(truth, weights, held), None
-    for columns in (numbers, basis):
-        for one in PENALTIES if columns.shape[1] else ():
-            fitted = kind(columns[held:], truth[held:], weights[held:], one)
-            score = fitted.score(columns[:held], truth[:held], weights[:held])
-            if score > best:
-                best, penalty = score, one if columns is basis else None
-    if penalty is not None:
-        fitted = kind(basis, truth, weights, penalty)
-        _put(model, *fitted.logits(model.head.out_features))
+    if count < max(FOLDS, 3 * width) or len(np.unique(truth)) < 2:
+        return False  # of fewer than three rows a logit little can be learnt
+    learner: Learner = Logistic(_weigh(optim, truth), width) if is_classes else Ridge()
+    least, penalty, foretold = learner.loss(learner.guess(truth), truth), 0.0, None
+    for one in PENALTIES:
+        said = cross_fit(learner, cells, truth, one)
+        loss = learner.loss(said, truth)
+        if loss < least:
+            least, penalty, foretold = loss, one, said
+        elif foretold is not None:
+            break
+    if foretold is None:
+        return False
+    basis.put(*learner.fit(cells, truth, np.arange(count), penalty))
+    every = _foretell(wide, rows)
+    every[order] = foretold
+    rows.keep(TensorSpec(FORETOLD, "float32", (BATCH, width)), every)
+    return True
 
 
-def _rows_to_read(model: FusedModel, rows: Rows) -> int:
-    """Of fewer than three a logit little can be learnt."""
-    parts, logits = _parts(model), model.head.out_features
-    if not parts or sum(part.embedding.weight.numel() for part in parts) > MOST_WEIGHTS:
-        return 0
-    columns = sum(len(p.categories) + len(p.numbers) for p in _processors(model, rows))
-    count = min(len(rows), MOST_ROWS, MOST_WORK // (columns * logits))
-    return count if count >= 3 * logits else 0
+def settle_share(wide: Wide, valid: Rows, answer: AnyAnswer, tensors: Tensors) -> Tensors:
+    """Fit how much of the network there is beside the linear model.
+
+    The network may have learnt what holds for the training rows alone.
+
+    Args:
+        wide: Its share is set.
+        valid: Rows to choose by.
+        answer: What is answered.
+        tensors: What the graph says of these rows at share 1.
+
+    Returns:
+        What it says at the share that is set.
+    """
+    if len(valid) < FEWEST:
+        return tensors
+    name = answer.reads[0]
+    alone = _foretell(wide, valid).astype(np.float64)
+    if isinstance(answer, ClassesAnswer):
+        both = to_logits(tensors[name])
+        learner: Learner = Logistic(np.ones(len(valid)), alone.shape[1])
+        truth = valid.targets["classes"]
+    else:
+        assert isinstance(answer, ValuesAnswer)
+        both = (tensors[name].astype(np.float64) - answer.mean) / answer.deviation
+        learner, truth = Ridge(), valid.targets["targets"].ravel()
+    losses = np.array([learner.loss(alone + s * (both - alone), truth) for s in _SHARES])
+    share = float(_SHARES[losses <= losses.min() + _SAME].max())
+    (share,) = devices.share([share])
+    wide.share.fill_(share)
+    if share == 1:
+        return tensors
+    mixed = alone + share * (both - alone)
+    if isinstance(answer, ClassesAnswer):
+        return {**tensors, name: softmax(mixed).astype(np.float32)}
+    return {**tensors, name: (mixed * answer.deviation + answer.mean).astype(np.float32)}
 
 
-def _parts(model: FusedModel) -> list[Wide]:
-    return [part for part in model.wide.values() if isinstance(part, Wide)]
+class _Basis:
+    """What rows bring, a column for each place of a linear model that occurs among them.
+
+    Attributes:
+        cells: Sparse, float64 (rows, columns).
+    """
+
+    def __init__(self, wide: Wide, rows: Rows, order: NDArray[np.intp]) -> None:
+        from scipy import sparse
+
+        self._wide = wide
+        self._used: list[NDArray[np.intp]] = []
+        self._scales: list[Floats] = []
+        tensors = rows.kept(_names(wide, rows), order)
+        blocks = []
+        for part in wide.parts.values():
+            assert isinstance(part, Part)
+            places = part.places(tensors).numpy()
+            starts = np.arange(0, places.size + 1, places.shape[1])
+            amounts = part.amounts(tensors).numpy().astype(np.float64)
+            shape = (len(places), len(part.weight))
+            block = sparse.csr_matrix((amounts.ravel(), places.ravel(), starts), shape=shape)
+            block.sum_duplicates()
+            block.eliminate_zeros()
+            used = np.unique(block.indices)
+            block = block[:, used]
+            scales = _rarity(block) if isinstance(part, TokensPart) else np.ones(len(used))
+            blocks.append(block @ sparse.diags(scales))
+            self._used.append(used)
+            self._scales.append(scales)
+        self.cells = sparse.hstack(blocks).tocsr()
+
+    def put(self, weights: Floats, bias: Floats) -> None:
+        """Put weights (columns, width) and bias (width,) into the linear model."""
+        at = 0
+        self._wide.bias.copy_(torch.from_numpy(bias))
+        for part, used, scales in zip(
+            self._wide.parts.values(), self._used, self._scales, strict=True
+        ):
+            assert isinstance(part, Part)
+            fitted = weights[at : at + len(used)] * scales[:, None]
+            part.weight.zero_()
+            part.weight[torch.from_numpy(used)] = torch.from_numpy(fitted).float()
+            at += len(used)
 
 
-def _processors(model: FusedModel, rows: Rows) -> list[TabularProcessor]:
-    found = [p for p in rows.processors if p.name in model.wide]
-    return [p for p in found if isinstance(p, TabularProcessor)]
+def _rarity(block: Any) -> Floats:
+    """Inverse document frequency of each column, such that a row's length is 1 in the mean."""
+    rows = block.shape[0]
+    counts = np.bincount(block.indices, minlength=block.shape[1])
+    found = np.log((1 + rows) / (1 + counts))
+    lengths = block.multiply(block) @ np.square(found)
+    return np.asarray(found / max(1e-6, float(np.sqrt(np.mean(lengths)))))
 
 
-def _basis(model: FusedModel, rows: Rows, order: NDArray[np.intp]) -> tuple[Any, Any]:
-    """Return the numbers alone, and behind a column for each weight: sparse, (rows, columns)."""
-    from scipy import sparse
-
-    table = take_rows(rows.table, order.tolist())
-    weights, numbers = [], [sparse.csr_matrix((len(order), 0), dtype=np.float32)]
-    for processor in _processors(model, rows):
-        wide = model.wide[processor.name]
-        assert isinstance(wide, Wide)
-        tensors = rows.transform(processor, table)
-        places = wide.places(tensors).numpy()
-        starts = np.arange(0, places.size + 1, places.shape[1])
-        shape = (len(places), wide.embedding.num_embeddings)
-        ones = np.ones(places.size, np.float32)
-        weights.append(sparse.csr_matrix((ones, places.ravel(), starts), shape=shape))
-        if processor.numbers:
-            numbers.append(sparse.csr_matrix(_standardise(processor, tensors)))
-    beside = sparse.hstack(numbers).tocsr()
-    return beside, sparse.hstack([*weights, beside]).tocsr()
+def _names(wide: Wide, rows: Rows) -> list[str]:
+    """The tensors that it reads."""
+    read = {key.rpartition("_")[0] for key in wide.parts}
+    return [s.name for p in rows.processors if p.name in read for s in p.specs()]
 
 
-def _standardise(processor: TabularProcessor, tensors: dict[str, Tensor]) -> NDArray[np.float32]:
-    """A gap is the mean."""
-    means = np.array([number.mean for number in processor.numbers])
-    deviations = np.array([number.deviation for number in processor.numbers])
-    scaled = (tensors[f"{processor.name}_numbers"].numpy() - means) / deviations
-    scaled = np.nan_to_num(scaled.clip(-FARTHEST, FARTHEST), nan=0.0)
-    return np.asarray(scaled, np.float32)
+def _foretell(wide: Wide, rows: Rows) -> NDArray[np.float32]:
+    """What the linear model says of all rows, (rows, width)."""
+    names = _names(wide, rows)
+    found = np.empty((len(rows), len(wide.bias)), np.float32)
+    with torch.inference_mode():
+        for start in range(0, len(rows), _AT_ONCE):
+            chosen = np.arange(start, min(start + _AT_ONCE, len(rows)))
+            found[chosen] = wide(rows.kept(names, chosen)).numpy()
+    return found
 
 
-def _weigh(optim: OptimConfig, truth: NDArray[np.int64]) -> NDArray[np.float64]:
+def _weigh(optim: OptimConfig, truth: NDArray[np.int64]) -> Floats:
     """What the loss says that each row weighs."""
     given = optim.focal_loss.alpha if optim.loss_func == "focal_loss" else optim.class_weights
     if not isinstance(given, tuple):
         return np.ones(len(truth))
     return np.array(given)[truth]
-
-
-class _Numbers:
-    """Ridge regression; its score is minus the squared error."""
-
-    def __init__(
-        self, basis: Any, truth: NDArray[Any], weights: NDArray[np.float64], penalty: float
-    ) -> None:
-        from sklearn.linear_model import Ridge
-
-        self._model = Ridge(alpha=penalty).fit(basis, truth, weights)
-
-    @staticmethod
-    def guess(truth: NDArray[Any], weights: NDArray[np.float64], held: int) -> float:
-        """The score of what knows the label alone."""
-        return -float(np.square(truth[:held] - truth[held:].mean()).mean())
-
-    def score(self, basis: Any, truth: NDArray[Any], weights: NDArray[np.float64]) -> float:
-        return -float(np.square(self._model.predict(basis) - truth).mean())
-
-    def logits(self, count: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Weights (columns, 1) and bias (1,)."""
-        return self._model.coef_[:, None], np.array([self._model.intercept_])
-
-
-class _Classes:
-    """Logistic regression; its score is the mean logarithm of what it gave to the true class."""
-
-    def __init__(
-        self, basis: Any, truth: NDArray[Any], weights: NDArray[np.float64], penalty: float
-    ) -> None:
-        from sklearn.linear_model import LogisticRegression
-
-        self._rows = len(truth)
-        self._model = LogisticRegression(C=1 / penalty, max_iter=_ITERATIONS)
-        with warnings.catch_warnings(action="ignore"):  # that it could go on learning
-            self._model.fit(basis, truth, weights)
-
-    @staticmethod
-    def guess(truth: NDArray[Any], weights: NDArray[np.float64], held: int) -> float:
-        """The score of what knows the label alone."""
-        classes, places = np.unique(truth[held:], return_inverse=True)
-        counts = np.bincount(places, weights[held:])
-        shares = np.tile(counts / counts.sum(), (held, 1))
-        return _likelihood(shares, classes, truth[:held], weights[:held])
-
-    def score(self, basis: Any, truth: NDArray[Any], weights: NDArray[np.float64]) -> float:
-        shares = self._model.predict_proba(basis)
-        return _likelihood(shares, self._model.classes_, truth, weights)
-
-    def logits(self, count: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Weights (columns, classes) and bias (classes,) of all classes.
-
-        One that is not among the rows has no weights, and begins as likely as one row of them.
-        """
-        found, intercept = self._model.coef_.T, self._model.intercept_
-        if found.shape[1] == 1:  # of two classes the second's logit is given alone
-            halves = np.array([-0.5, 0.5])
-            found, intercept = found * halves, intercept * halves
-        unseen = np.logaddexp.reduce(intercept) - np.log(self._rows)
-        weights, bias = np.zeros((len(found), count)), np.full(count, unseen)
-        weights[:, self._model.classes_], bias[self._model.classes_] = found, intercept
-        return weights, bias
-
-
-def _likelihood(
-    shares: NDArray[Any],
-    classes: NDArray[Any],
-    truth: NDArray[Any],
-    weights: NDArray[np.float64],
-) -> float:
-    """The weighted mean over the rows whose class is among those."""
-    known = np.isin(truth, classes)
-    if not known.any():
-        return 0.0
-    said = shares[known, np.searchsorted(classes, truth[known])]
-    return float(np.average(np.log(np.maximum(said, 1e-12)), weights=weights[known]))
-
-
-def _put(model: FusedModel, weights: NDArray[np.float64], bias: NDArray[np.float64]) -> None:
-    at = 0  # what the numbers have stands behind, and is left
-    with torch.no_grad():
-        for part in _parts(model):
-            weight = part.embedding.weight
-            weight.copy_(torch.from_numpy(weights[at : at + len(weight)]))
-            at += len(weight)
-        model.head.bias.add_(torch.from_numpy(bias))

@@ -66,7 +66,7 @@ def category_key(cell: object) -> str:
         ValueError: The cell is no category: infinite, nested, or not UTF-8.
     """
     if isinstance(cell, str):
-        return _respell(cell)
+        return _respell(str(cell))  # of a class of its own too, such as those of NumPy
     if isinstance(cell, bytes):
         return _respell(cell.decode())  # UnicodeDecodeError is a ValueError
     if isinstance(cell, bool | np.bool_):

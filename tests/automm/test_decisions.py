@@ -222,7 +222,7 @@ def test_a_predictor_of_an_earlier_release_answers_at_one_half_and_temperature_1
     found.save(tmp_path / "new")
     assert MultiModalPredictor.load(tmp_path / "new").fit_summary()["temperature"] is None
     # An earlier release refuses it by its number.
-    assert msgspec.json.decode((tmp_path / "new" / "predictor.json").read_bytes())["format"] == 3
+    assert msgspec.json.decode((tmp_path / "new" / "predictor.json").read_bytes())["format"] == 4
 
 
 def test_in_16_bits_the_division_and_the_softmax_stay_in_32(f1, tmp_path):

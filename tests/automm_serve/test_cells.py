@@ -85,6 +85,10 @@ def test_a_category_has_one_spelling_whatever_its_type(cells, key):
     assert {category_key(cell) for cell in cells} == {key}
 
 
+def test_a_key_is_a_plain_string():
+    assert type(category_key(np.str_("a b"))) is str  # JSON takes no other
+
+
 @pytest.mark.parametrize(
     "cell",
     [

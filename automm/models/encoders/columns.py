@@ -66,6 +66,17 @@ class Numbers(nn.Module):
         return scaled, gaps.to(scaled.dtype)
 
 
+def category_sizes(processor: TabularProcessor) -> list[int]:
+    """Return how many places the categories of each column need, a gap and the unseen with them."""
+    return [FIRST_KNOWN + len(column.known) for column in processor.categories]
+
+
+def starts_of(sizes: Sequence[int]) -> Tensor:
+    """Return where the stretch of each column begins, int32 (columns,)."""
+    ends = torch.tensor(sizes).cumsum(0)
+    return (ends - torch.tensor(sizes)).to(torch.int32)
+
+
 class Categories(nn.Module):
     """One embedding for all columns: each has its own stretch of it, and one lookup does."""
 
@@ -74,16 +85,12 @@ class Categories(nn.Module):
     def __init__(self, processor: TabularProcessor, width: int) -> None:
         super().__init__()
         self.name = f"{processor.name}_categories"
-        sizes = torch.tensor([FIRST_KNOWN + len(c.known) for c in processor.categories])
-        self.register_buffer("offsets", (sizes.cumsum(0) - sizes).to(torch.int32))
-        self.embedding = nn.Embedding(int(sizes.sum()), width)
+        sizes = category_sizes(processor)
+        self.register_buffer("offsets", starts_of(sizes))
+        self.embedding = nn.Embedding(sum(sizes), width)
         nn.init.uniform_(self.embedding.weight, -(width**-0.5), width**-0.5)
 
     def look_up(self, tensors: dict[str, Tensor]) -> Tensor:
         """Return vectors float32 (batch, columns, width)."""
-        found: Tensor = self.embedding(self.places(tensors))
+        found: Tensor = self.embedding(tensors[self.name] + self.offsets)
         return found
-
-    def places(self, tensors: dict[str, Tensor]) -> Tensor:
-        """Return the rows of the embedding, int32 (batch, columns)."""
-        return tensors[self.name] + self.offsets

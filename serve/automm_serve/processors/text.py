@@ -155,6 +155,12 @@ class TextProcessor(
         mask = filled.astype(np.int32)
         return {f"{self.name}_ids": ids, f"{self.name}_mask": mask}, errors
 
+    @cached_property
+    def vocabulary(self) -> int:
+        """One more than the largest id that there can be."""
+        framing = (self.pad, *self.start, *self.separator, *self.end)
+        return max(self._tokens.count, *(id_ + 1 for id_ in framing))
+
     def needs(self, tensors: Tensors) -> dict[str, NDArray[np.intp]]:
         """Return the number of tokens of each row."""
         return {f"{self.name}_length": tensors[f"{self.name}_mask"].sum(axis=1, dtype=np.intp)}

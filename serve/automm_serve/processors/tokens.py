@@ -49,6 +49,11 @@ class Tokens:
         self._old: dict[str, list[int]] = {}
         self._weight = 0
 
+    @property
+    def count(self) -> int:
+        """One more than the largest id in the tokenizer."""
+        return 1 + max(self._tokenizer.get_vocab().values(), default=0)
+
     def read(self, texts: Sequence[str]) -> list[list[int]]:
         """Return at most ``limit`` ids of each text, without the special ones."""
         found: dict[str, list[int]] = {}
