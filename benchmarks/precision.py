@@ -80,7 +80,8 @@ def main() -> None:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--data", type=Path, default=ROOT.parent / "shared" / "data")
+    data = os.environ.get("AUTOMM_EDGE_DATA") or ROOT.parent / "shared" / "data"
+    parser.add_argument("--data", type=Path, default=Path(data))
     parser.add_argument("--keep", type=Path, default=ROOT / "build" / "precision")
     parser.add_argument("--emoji", type=Path, help="a predictor trained on the emoji set, to reuse")
     parser.add_argument("--max-drop", type=float, default=0.5)

@@ -25,8 +25,8 @@ from benchmarks.rivals.jobs import (
     run_fit,
 )
 
-SETS = ("nyc_jobs", "fashion_mnist", "emoji")
-"""Text with numbers and categories; pictures; all of them fused."""
+SETS = ("ames_housing", "nyc_jobs", "fashion_mnist", "emoji")
+"""Numbers and categories; text with them; pictures; all of them fused."""
 RESULTS = Path(__file__).with_name("results") / "training.json"
 EPOCHS = 2
 

@@ -7,10 +7,13 @@ are not. They are fitted before the first step and stay; the network learns what
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 
+import numpy as np
 import torch
 from msgspec.structs import replace
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from automm.models.encoders.columns import Numbers, category_sizes, starts_of
@@ -29,7 +32,12 @@ MOST_WEIGHTS = 1_000_000
 """Of a part; one that would need more is left out."""
 
 FARTHEST = 3.0
-"""Deviations from the mean beyond which numbers are alike here: one far row bends a line."""
+"""Deviations from the mean beyond which bounded numbers are alike: one far row bends a line."""
+
+BEND = 3.0
+"""How much the logarithm of a number bends; one deviation stays one."""
+
+FORMS = ("bounded", "bent", "distance", "bent distance")
 
 
 class Part(nn.Module):
@@ -87,24 +95,35 @@ class CategoriesPart(Part):
 
 
 class NumbersPart(Part):
-    """Each number, in deviations from its mean, and whether it is missing."""
+    """Each number in four forms, of which a fit takes one or two, and whether it is missing.
+
+    The forms are deviations from the mean, bounded or bent as a logarithm bends, and how far each
+    is from 0. The bent ones suit what is mostly 0 and seldom large, the distances what is best, or
+    worst, in the middle.
+    """
 
     keep_fp32 = True  # see Numbers
 
     def __init__(self, processor: TabularProcessor, width: int) -> None:
-        super().__init__(2 * len(processor.numbers), width)
+        super().__init__((1 + len(FORMS)) * len(processor.numbers), width)
         scaled = replace(processor, scaler_with_mean=True, scaler_with_std=True)
         self.numbers = Numbers(scaled)
 
+    def form_of(self, places: NDArray[np.intp]) -> NDArray[np.intp]:
+        """Return the position in ``FORMS`` of what stands there; -1 for gaps."""
+        return places // len(self.numbers.mean) - 1
+
     def places(self, tensors: dict[str, Tensor]) -> Tensor:
-        """Return all places."""
+        """Return all places: the gaps, and each form behind them."""
         rows = len(tensors[self.numbers.name])
         return torch.arange(len(self.weight), dtype=torch.int32).expand(rows, -1)
 
     def amounts(self, tensors: dict[str, Tensor]) -> Tensor:
-        """Return the bounded deviations; a gap is the mean, and 1 behind all of them."""
+        """Return 1 for each gap, whose number is the mean, and 0 for the others; then the forms."""
         scaled, gaps = self.numbers.scale(tensors)
-        return torch.cat([scaled.clamp(-FARTHEST, FARTHEST), gaps], dim=1)
+        bounded = scaled.clamp(-FARTHEST, FARTHEST)
+        bent = scaled.sign() * (1 + BEND * scaled.abs()).log() / math.log(1 + BEND)
+        return torch.cat([gaps, bounded, bent, bounded.abs(), bent.abs()], dim=1)
 
     def forward(self, tensors: dict[str, Tensor]) -> Tensor:
         """Return what is added to the logits, float32 (batch, width)."""

@@ -7,7 +7,8 @@ folds, and each is foretold by what the others teach (cross-fitting, as in stack
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Collection
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 
 from automm.config.schema import OptimConfig
 from automm.data.rows import Rows
-from automm.models.wide import FORETOLD, Part, TokensPart, Wide
+from automm.models.wide import FORETOLD, FORMS, NumbersPart, Part, TokensPart, Wide
 from automm.training import devices
 from automm.training.calibrate import FEWEST, softmax, to_logits
 from automm.training.linear import FOLDS, Floats, Learner, Logistic, Ridge, cross_fit
@@ -30,6 +31,14 @@ MOST_WORK = 1_000_000
 
 PENALTIES = (100.0, 30.0, 10.0, 3.0, 1.0, 0.3)
 """On the squares of the weights; the first are found the fastest."""
+
+_CHOICES = (
+    ("bounded",),
+    ("bent",),
+    ("bounded", "distance"),
+    ("bent", "bent distance"),
+)
+"""Forms of the numbers that are tried."""
 
 _AT_ONCE = 1024
 _SHARES = np.linspace(0.0, 1.0, 21)
@@ -62,19 +71,16 @@ def fit_wide(wide: Wide, rows: Rows, answer: AnyAnswer, optim: OptimConfig, seed
     if count < max(FOLDS, 3 * width) or len(np.unique(truth)) < 2:
         return False  # of fewer than three rows a logit little can be learnt
     learner: Learner = Logistic(_weigh(optim, truth), width) if is_classes else Ridge()
-    least, penalty, foretold = learner.loss(learner.guess(truth), truth), 0.0, None
-    for one in PENALTIES:
-        said = cross_fit(learner, cells, truth, one)
-        loss = learner.loss(said, truth)
-        if loss < least:
-            least, penalty, foretold = loss, one, said
-        elif foretold is not None:
-            break
-    if foretold is None:
+    found = _choose(learner, basis, cells, truth)
+    if found is None:
         return False
-    basis.put(*learner.fit(cells, truth, np.arange(count), penalty))
+    weights = np.zeros((cells.shape[1], width))
+    weights[found.columns], bias = learner.fit(
+        cells[:, found.columns], truth, np.arange(count), found.penalty
+    )
+    basis.put(weights, bias)
     every = _foretell(wide, rows)
-    every[order] = foretold
+    every[order] = found.foretold
     rows.keep(TensorSpec(FORETOLD, "float32", (BATCH, width)), every)
     return True
 
@@ -117,6 +123,39 @@ def settle_share(wide: Wide, valid: Rows, answer: AnyAnswer, tensors: Tensors) -
     return {**tensors, name: (mixed * answer.deviation + answer.mean).astype(np.float32)}
 
 
+class _Found(NamedTuple):
+    """What foretells the folds best.
+
+    Attributes:
+        loss: Of what is foretold.
+        penalty: On the squares of the weights.
+        columns: Of the basis that are in.
+        foretold: The logits, (rows, width).
+    """
+
+    loss: float
+    penalty: float
+    columns: NDArray[np.intp]
+    foretold: Floats
+
+
+def _choose(learner: Learner, basis: _Basis, cells: Any, truth: NDArray[Any]) -> _Found | None:
+    """Choose the penalty, then the form of the numbers; None where a guess is as good."""
+    best = None
+    least = learner.loss(learner.guess(truth), truth)
+    for forms in _CHOICES if basis.has_numbers else _CHOICES[:1]:
+        columns = basis.columns(forms)
+        # The other forms are about as many and as large: the penalty that suits one suits them.
+        for penalty in PENALTIES if best is None else (best.penalty,):
+            said = cross_fit(learner, cells[:, columns], truth, penalty)
+            loss = learner.loss(said, truth)
+            if loss < least:
+                least, best = loss, _Found(loss, penalty, columns, said)
+            elif best is not None:
+                break
+    return best
+
+
 class _Basis:
     """What rows bring, a column for each place of a linear model that occurs among them.
 
@@ -130,6 +169,7 @@ class _Basis:
         self._wide = wide
         self._used: list[NDArray[np.intp]] = []
         self._scales: list[Floats] = []
+        forms: list[NDArray[np.intp]] = []  # of the numbers; -1 for what has none
         tensors = rows.kept(_names(wide, rows), order)
         blocks = []
         for part in wide.parts.values():
@@ -147,7 +187,20 @@ class _Basis:
             blocks.append(block @ sparse.diags(scales))
             self._used.append(used)
             self._scales.append(scales)
+            none = np.full(len(used), -1)
+            forms.append(part.form_of(used) if isinstance(part, NumbersPart) else none)
         self.cells = sparse.hstack(blocks).tocsr()
+        self._forms = np.concatenate(forms)
+
+    @property
+    def has_numbers(self) -> bool:
+        """Whether there is anything to choose a form for."""
+        return bool((self._forms >= 0).any())
+
+    def columns(self, forms: Collection[str]) -> NDArray[np.intp]:
+        """Return the columns of these forms, and those that have none."""
+        wanted = [-1, *(FORMS.index(form) for form in forms)]
+        return np.flatnonzero(np.isin(self._forms, wanted))
 
     def put(self, weights: Floats, bias: Floats) -> None:
         """Put weights (columns, width) and bias (width,) into the linear model."""

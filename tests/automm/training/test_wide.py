@@ -20,7 +20,7 @@ from safetensors.torch import load_file, save_file
 from automm.config.schema import Config, FocalLossOptions, OptimConfig
 from automm.data.rows import Rows, prepare_rows
 from automm.models.encoders import ft_transformer
-from automm.models.wide import FORETOLD, Part, Wide, build_wide
+from automm.models.wide import FORETOLD, FORMS, Part, Wide, build_wide
 from automm.predictor import MultiModalPredictor
 from automm.training import wide as module
 from automm.training.wide import fit_wide, settle_share
@@ -132,6 +132,27 @@ def test_classes_are_foretold_before_the_first_step(names, tokenizer):
     wide, rows = untrained(table, answer, tokenizer)
     assert fit_wide(wide, rows, answer, OptimConfig(), seed=0)
     assert (linear(wide, rows).argmax(axis=1) == wanted).mean() > 0.85
+
+
+@pytest.mark.parametrize("shape", ["straight", "bent", "distance"])
+def test_a_number_is_taken_in_the_form_that_foretells_best(shape):
+    draw = np.random.default_rng(3)
+    raw = draw.normal(size=500)
+    if shape == "bent":
+        truth, raw = raw, np.sinh(2 * raw)
+    else:
+        truth = np.abs(raw) if shape == "distance" else raw
+    table: dict[str, list[object]] = {"code": ["a"] * 500, "weight": raw.tolist()}
+    table["y"] = (truth + draw.normal(size=500) / 10).tolist()
+    answer = ValuesAnswer.fit("y", table)
+    wide, rows = untrained(table, answer)
+    assert fit_wide(wide, rows, answer, OptimConfig(), seed=0)
+    part = wide.parts["ft_transformer_numbers"]
+    assert isinstance(part, Part)
+    weights = np.abs(part.weight.numpy()).ravel()
+    wanted = {"straight": "bounded", "bent": "bent", "distance": "distance"}[shape]
+    assert FORMS[int(weights.argmax()) - 1].endswith(wanted)  # gaps come first
+    assert np.corrcoef(linear(wide, rows)[:, 0], truth)[0, 1] > 0.9
 
 
 def test_a_row_brings_what_the_others_say_of_it():
