@@ -166,7 +166,8 @@ class EnvConfig(Section, frozen=True, kw_only=True):
     """Where and in what portions.
 
     Attributes:
-        batch_size: Rows that one step of the optimiser sees; gradients accumulate to it.
+        batch_size: Rows that one step of the optimiser sees; gradients accumulate to it. At least
+            what all devices compute at once.
         per_gpu_batch_size: Rows that are computed at once.
         inference_batch_size_ratio: As many times more rows at once in validation.
         num_gpus: Devices of this node; -1 takes every GPU, or one process on a CPU, and 0 no GPU.

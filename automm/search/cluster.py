@@ -21,6 +21,9 @@ from automm_serve.optional import require
 _TOKEN = secrets.token_hex(32)
 """Without one Ray would write a token to the home folder."""
 
+LONGEST_PATH = 25
+"""Bytes of a path below which Ray's own names fit."""
+
 _SETTINGS = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_AIR_NEW_OUTPUT": "0",  # the new one prints, whatever it is told
@@ -50,8 +53,9 @@ def ray_here(*, slots: int, gpus: int) -> Iterator[Path]:
     """
     with _environment(_SETTINGS):
         ray = require("ray", purpose="a search of hyperparameters (hyperparameter_tune_kwargs)")
-        # A short path: below it lie sockets, whose names may have 107 bytes.
-        scratch = tempfile.TemporaryDirectory(prefix="automm-", ignore_cleanup_errors=True)
+        scratch = tempfile.TemporaryDirectory(
+            prefix="automm-", dir=_short_folder(), ignore_cleanup_errors=True
+        )
         with scratch as folder, _quiet():
             started = not ray.is_initialized()
             try:
@@ -61,6 +65,16 @@ def ray_here(*, slots: int, gpus: int) -> Iterator[Path]:
             finally:
                 if started:
                     ray.shutdown()
+
+
+def _short_folder() -> str | None:
+    """A folder for temporary files whose path is short; None for the usual one.
+
+    Below it lie sockets, whose names may have 107 bytes: clusters give each job a long TMPDIR.
+    """
+    if len(tempfile.gettempdir().encode()) <= LONGEST_PATH:
+        return None
+    return "/tmp" if os.access("/tmp", os.W_OK | os.X_OK) else None
 
 
 def _start(ray: Any, scratch: str, slots: int, gpus: int) -> None:
