@@ -25,8 +25,10 @@ def bring_config(content: bytes, version: int) -> bytes:
     if version >= TRAINED_WIDE:
         return content
     found = msgspec.json.decode(content)
-    if isinstance(found, dict):
-        found.get("model", {}).get("wide", {}).pop("lr_mult", None)
+    model = found.get("model") if isinstance(found, dict) else None
+    wide = model.get("wide") if isinstance(model, dict) else None
+    if isinstance(wide, dict):
+        wide.pop("lr_mult", None)
     return msgspec.json.encode(found)
 
 

@@ -244,8 +244,14 @@ def _damaged(file: Path, error: Exception) -> BundleError:
         )
     return BundleError(
         where=str(file),
-        what="there is no such file" if missing else str(error).splitlines()[0],
+        what="there is no such file" if missing else _first_words(error),
         mend="Pass the folder of a trained predictor"
         if missing
         else "Take the folder from its source again, or train it anew",
     )
+
+
+def _first_words(error: Exception) -> str:
+    """The first line, and the second where the first only announces it."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return " ".join(lines[: 2 if lines and lines[0].endswith((":", ":.")) else 1])

@@ -21,11 +21,10 @@ from msgspec.structs import replace
 from automm.config.schema import Config
 from automm.config.search import SearchSpace
 from automm.search.record import Trial, Validation, goodness, rank
-from automm.training.resume import Request, damaged
+from automm.training.resume import Request, read_state
 from automm_serve.atomic import sync
-from automm_serve.errors import BundleError
 
-FORMAT = 1
+FORMAT = 2
 FOLDER = "search"
 """Below the predictor's path."""
 
@@ -148,14 +147,4 @@ def read_search(path: Path) -> SearchState:
         BundleError: It is damaged, or of another release.
     """
     file = path / STATE
-    try:
-        found = msgspec.json.decode(file.read_bytes(), type=SearchState)
-    except (OSError, ValueError, RecursionError) as error:
-        raise damaged(file, error) from error
-    if found.format != FORMAT:
-        raise BundleError(
-            where=str(file),
-            what=f"it has format {found.format}, this release resumes format {FORMAT}",
-            mend="Go on with the release that began, or train anew",
-        )
-    return found
+    return read_state(file, SearchState, FORMAT)

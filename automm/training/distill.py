@@ -239,7 +239,7 @@ class Distiller(nn.Module):
                 return losses
             projected = self.project(features)
             if weight := options.softmax_regression_weight:
-                # Not what it answers: that has what its categories add to its features' logits.
+                # Not what it answers: that has a linear model's logits beside its features'.
                 losses["softmax_regression"] = weight * answer_loss(
                     nn.functional.linear(projected, self.weight, self.bias),
                     nn.functional.linear(wanted, self.weight, self.bias),

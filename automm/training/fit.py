@@ -28,11 +28,12 @@ from automm.training.progress import TrainingProgress
 from automm.training.recorder import Recorder
 from automm.training.remarks import explain, untouched, warn, warn_of_few
 from automm.training.rivals import SHARE_OF_TIME, Rival, fit_linear
-from automm.training.scoring import Scorer
+from automm.training.scoring import Scorer, is_finite
 from automm.training.soup import BestStates, cook
 from automm.training.watch import Means
 from automm.training.wide import settle_share
 from automm_export.graph import Graph
+from automm_serve.errors import DataError
 from automm_serve.pipeline import with_threshold
 from automm_serve.tensors import Table, count_rows
 from automm_serve.threads import thread_budget
@@ -142,7 +143,7 @@ def fit(goal: Goal, config: Config, train: Table, valid: Table, course: Course =
             notes=tuple(notes),
             temperature=found.temperature,
             decision=found.decision,
-            network_share=None if model.wide is None else float(model.wide.share),
+            network_share=None if model.wide is None else round(float(model.wide.share), 2),
         )
         golden = golden_rows(ready.valid.table, goal.schema)
         calibration = calibration_rows(ready.rows.table, goal.schema)
@@ -184,6 +185,12 @@ def _calibrate(goal: Goal, ready: Prepared, graph: Graph) -> tuple[Scorer, Calib
     scorer = ready.scorer
     metric, model = goal.eval_metric or scorer.chosen, _model_of(graph)
     tensors = scorer.answers(graph)
+    if not is_finite(tensors):
+        raise DataError(
+            where="training",
+            what="what was learnt answers validation rows with no finite number",
+            mend="Lower optim.lr, or look for extreme numbers in the rows",
+        )
     if model.wide is not None:
         tensors = settle_share(model.wide, ready.valid, ready.answer, tensors)
     found = calibrate(scorer, model, tensors, ready.config.optim, metric)

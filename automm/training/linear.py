@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from automm.training.calibrate import to_logits
 
 FOLDS = 5
-_ITERATIONS = 100
+_ITERATIONS = 50
 
 Floats = NDArray[np.float64]
 

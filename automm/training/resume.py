@@ -14,13 +14,15 @@ and no more than ``top_k + 1`` lie there.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import msgspec
 from msgspec import Struct
 
 from automm.config.schema import Config
 from automm_serve.errors import BundleError, ConfigError
+
+T = TypeVar("T")
 
 FORMAT = 2
 FOLDER = "resume"
@@ -119,7 +121,7 @@ class Resumable(Struct, frozen=True, kw_only=True):
 
 
 class _Version(Struct):
-    format: int = FORMAT
+    format: int = 1
 
 
 def read(path: Path) -> Resumable:
@@ -136,16 +138,30 @@ def read(path: Path) -> Resumable:
             what="no fit was cut off there after its first validation",
             mend="Pass the folder of one that was, or train anew",
         )
+    return read_state(file, Resumable, FORMAT)
+
+
+def read_state(file: Path, kind: type[T], version: int) -> T:
+    """Read what is gone on from.
+
+    Args:
+        file: JSON, with its ``format``.
+        kind: Of what it holds.
+        version: The only one that can be gone on from.
+
+    Raises:
+        BundleError: It is damaged, or of another release.
+    """
     try:
         content = file.read_bytes()
-        version = msgspec.json.decode(content, type=_Version).format  # of another all is otherwise
-        if version == FORMAT:
-            return msgspec.json.decode(content, type=Resumable)
+        found = msgspec.json.decode(content, type=_Version).format  # of another all is otherwise
+        if found == version:
+            return msgspec.json.decode(content, type=kind)
     except (OSError, ValueError, RecursionError) as error:
         raise damaged(file, error) from error
     raise BundleError(
         where=str(file),
-        what=f"it has format {version}, this release resumes format {FORMAT}",
+        what=f"it has format {found}, this release resumes format {version}",
         mend="Go on with the release that began, or train anew",
     )
 

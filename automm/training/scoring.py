@@ -17,6 +17,11 @@ from automm_serve.metrics import Metric, find_metric, problem_type_of, score
 from automm_serve.tensors import Tensors
 
 
+def is_finite(tensors: Tensors) -> bool:
+    """Tell whether these outputs are numbers: weights that have diverged give none."""
+    return all(bool(np.isfinite(tensor).all()) for tensor in tensors.values())
+
+
 @dataclass(frozen=True)
 class Scorer:
     """Scores a graph on the validation rows.
@@ -43,7 +48,9 @@ class Scorer:
         return self.of(self.answers(graph))
 
     def of(self, tensors: Tensors, metric: str | None = None) -> float:
-        """Return a metric of these outputs for the validation rows."""
+        """Return a metric of these outputs for the validation rows; NaN where they are no numbers."""
+        if not is_finite(tensors):
+            return float("nan")
         chosen = find_metric(metric, problem_type_of(self.answer)) if metric else self.chosen
         truth = self.data.valid.table[self.answer.columns[0].name]
         return score(chosen, self.answer, truth, self.answer.decode(tensors))[chosen.name]

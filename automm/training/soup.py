@@ -130,9 +130,12 @@ class BestStates:
 
 
 def take_state(model: nn.Module) -> State:
-    """Copy what training changes: trained parameters, and buffers (statistics of norms)."""
+    """Copy what training changes: trained parameters, and buffers (statistics of norms).
+
+    A linear model is of buffers, too, and is fitted before.
+    """
     changing = {name: p for name, p in model.named_parameters() if p.requires_grad}
-    buffers = dict(model.named_buffers())
+    buffers = {name: b for name, b in model.named_buffers() if not name.startswith("wide.")}
     return {
         name: tensor.detach().to("cpu", copy=True).contiguous()
         for name, tensor in (changing | buffers).items()

@@ -7,7 +7,7 @@ folds, and each is foretold by what the others teach (cross-fitting, as in stack
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 
 from automm.config.schema import OptimConfig
 from automm.data.rows import Rows
-from automm.models.wide import FORETOLD, FORMS, NumbersPart, Part, TokensPart, Wide
+from automm.models.wide import FORETOLD, Wide
 from automm.training import devices
+from automm.training.basis import Basis, names_read
 from automm.training.calibrate import FEWEST, softmax, to_logits
 from automm.training.linear import FOLDS, Floats, Learner, Logistic, Ridge, cross_fit
 from automm_serve.answers import AnyAnswer, ClassesAnswer, ValuesAnswer
@@ -26,19 +27,17 @@ from automm_serve.tensors import BATCH, Tensors, TensorSpec
 MOST_ROWS = 5000
 """To learn from; others are foretold by what these teach."""
 
-MOST_WORK = 1_000_000
-"""What the rows bring, times logits: what a step of the fit costs. Of more, fewer rows are read."""
+MOST_WORK = 500_000
+"""What the rows bring, times logits. Of more, fewer rows are read: a step of the fit costs that."""
 
-PENALTIES = (100.0, 30.0, 10.0, 3.0, 1.0, 0.3)
+MOST_FITTED = 100_000
+"""Weights that are fitted; of more, what occurs in the fewest rows is left out. That, too."""
+
+PENALTIES = (100.0, 30.0, 10.0, 3.0, 1.0, 0.3, 0.1)
 """On the squares of the weights; the first are found the fastest."""
 
-_CHOICES = (
-    ("bounded",),
-    ("bent",),
-    ("bounded", "distance"),
-    ("bent", "bent distance"),
-)
-"""Forms of the numbers that are tried."""
+_FORMS = ("bounded",), ("bent",), ("bounded", "distance"), ("bent", "bent distance")
+"""Of numbers; the first is tried with each penalty."""
 
 _AT_ONCE = 1024
 _SHARES = np.linspace(0.0, 1.0, 21)
@@ -63,22 +62,23 @@ def fit_wide(wide: Wide, rows: Rows, answer: AnyAnswer, optim: OptimConfig, seed
     """
     width = len(wide.bias)
     order = np.random.default_rng(seed).permutation(len(rows))[:MOST_ROWS]
-    basis = _Basis(wide, rows, order)
+    basis = Basis(wide, rows, order)
     count = min(len(order), MOST_WORK * len(order) // max(1, basis.cells.nnz * width))
-    order, cells = order[:count], basis.cells[:count]
+    if count < len(order):
+        order = order[:count]
+        basis = Basis(wide, rows, order)
+    basis.keep(MOST_FITTED // width)
     is_classes = isinstance(answer, ClassesAnswer)
     truth = rows.targets["classes" if is_classes else "targets"][order].ravel()
     if count < max(FOLDS, 3 * width) or len(np.unique(truth)) < 2:
         return False  # of fewer than three rows a logit little can be learnt
     learner: Learner = Logistic(_weigh(optim, truth), width) if is_classes else Ridge()
-    found = _choose(learner, basis, cells, truth)
+    found = _choose(learner, basis, truth)
     if found is None:
         return False
-    weights = np.zeros((cells.shape[1], width))
-    weights[found.columns], bias = learner.fit(
-        cells[:, found.columns], truth, np.arange(count), found.penalty
-    )
-    basis.put(weights, bias)
+    columns = basis.columns(found.forms)
+    chosen = basis.cells[:, columns]
+    basis.put(columns, *learner.fit(chosen, truth, np.arange(count), found.penalty))
     every = _foretell(wide, rows)
     every[order] = found.foretold
     rows.keep(TensorSpec(FORETOLD, "float32", (BATCH, width)), every)
@@ -129,111 +129,44 @@ class _Found(NamedTuple):
     Attributes:
         loss: Of what is foretold.
         penalty: On the squares of the weights.
-        columns: Of the basis that are in.
+        forms: Of the numbers.
         foretold: The logits, (rows, width).
     """
 
     loss: float
     penalty: float
-    columns: NDArray[np.intp]
+    forms: tuple[str, ...]
     foretold: Floats
 
 
-def _choose(learner: Learner, basis: _Basis, cells: Any, truth: NDArray[Any]) -> _Found | None:
+def _choose(learner: Learner, basis: Basis, truth: NDArray[Any]) -> _Found | None:
     """Choose the penalty, then the form of the numbers; None where a guess is as good."""
-    best = None
-    least = learner.loss(learner.guess(truth), truth)
-    for forms in _CHOICES if basis.has_numbers else _CHOICES[:1]:
-        columns = basis.columns(forms)
-        # The other forms are about as many and as large: the penalty that suits one suits them.
-        for penalty in PENALTIES if best is None else (best.penalty,):
-            said = cross_fit(learner, cells[:, columns], truth, penalty)
+    guess = _Found(learner.loss(learner.guess(truth), truth), 0.0, _FORMS[0], np.empty(0))
+
+    def attempt(best: _Found, forms: tuple[str, ...], penalties: Sequence[float]) -> _Found:
+        """The best of these penalties, or what was better before."""
+        cells = basis.cells[:, basis.columns(forms)]
+        before = np.inf
+        for penalty in penalties if cells.shape[1] else ():
+            said = cross_fit(learner, cells, truth, penalty)
             loss = learner.loss(said, truth)
-            if loss < least:
-                least, best = loss, _Found(loss, penalty, columns, said)
-            elif best is not None:
+            if loss < best.loss:
+                best = _Found(loss, penalty, forms, said)
+            if loss >= before:
                 break
-    return best
+            before = loss
+        return best
 
-
-class _Basis:
-    """What rows bring, a column for each place of a linear model that occurs among them.
-
-    Attributes:
-        cells: Sparse, float64 (rows, columns).
-    """
-
-    def __init__(self, wide: Wide, rows: Rows, order: NDArray[np.intp]) -> None:
-        from scipy import sparse
-
-        self._wide = wide
-        self._used: list[NDArray[np.intp]] = []
-        self._scales: list[Floats] = []
-        forms: list[NDArray[np.intp]] = []  # of the numbers; -1 for what has none
-        tensors = rows.kept(_names(wide, rows), order)
-        blocks = []
-        for part in wide.parts.values():
-            assert isinstance(part, Part)
-            places = part.places(tensors).numpy()
-            starts = np.arange(0, places.size + 1, places.shape[1])
-            amounts = part.amounts(tensors).numpy().astype(np.float64)
-            shape = (len(places), len(part.weight))
-            block = sparse.csr_matrix((amounts.ravel(), places.ravel(), starts), shape=shape)
-            block.sum_duplicates()
-            block.eliminate_zeros()
-            used = np.unique(block.indices)
-            block = block[:, used]
-            scales = _rarity(block) if isinstance(part, TokensPart) else np.ones(len(used))
-            blocks.append(block @ sparse.diags(scales))
-            self._used.append(used)
-            self._scales.append(scales)
-            none = np.full(len(used), -1)
-            forms.append(part.form_of(used) if isinstance(part, NumbersPart) else none)
-        self.cells = sparse.hstack(blocks).tocsr()
-        self._forms = np.concatenate(forms)
-
-    @property
-    def has_numbers(self) -> bool:
-        """Whether there is anything to choose a form for."""
-        return bool((self._forms >= 0).any())
-
-    def columns(self, forms: Collection[str]) -> NDArray[np.intp]:
-        """Return the columns of these forms, and those that have none."""
-        wanted = [-1, *(FORMS.index(form) for form in forms)]
-        return np.flatnonzero(np.isin(self._forms, wanted))
-
-    def put(self, weights: Floats, bias: Floats) -> None:
-        """Put weights (columns, width) and bias (width,) into the linear model."""
-        at = 0
-        self._wide.bias.copy_(torch.from_numpy(bias))
-        for part, used, scales in zip(
-            self._wide.parts.values(), self._used, self._scales, strict=True
-        ):
-            assert isinstance(part, Part)
-            fitted = weights[at : at + len(used)] * scales[:, None]
-            part.weight.zero_()
-            part.weight[torch.from_numpy(used)] = torch.from_numpy(fitted).float()
-            at += len(used)
-
-
-def _rarity(block: Any) -> Floats:
-    """Inverse document frequency of each column, such that a row's length is 1 in the mean."""
-    rows = block.shape[0]
-    counts = np.bincount(block.indices, minlength=block.shape[1])
-    found = np.log((1 + rows) / (1 + counts))
-    lengths = block.multiply(block) @ np.square(found)
-    return np.asarray(found / max(1e-6, float(np.sqrt(np.mean(lengths)))))
-
-
-def _names(wide: Wide, rows: Rows) -> list[str]:
-    """The tensors that it reads."""
-    read = {key.rpartition("_")[0] for key in wide.parts}
-    return [s.name for p in rows.processors if p.name in read for s in p.specs()]
+    best = attempt(guess, _FORMS[0], PENALTIES)
+    # Other forms are as many and as large, so that the penalty suits them too.
+    for forms in _FORMS[1:] if basis.has_numbers else ():
+        best = attempt(best, forms, PENALTIES if best is guess else (best.penalty,))
+    return None if best is guess else best
 
 
 def _foretell(wide: Wide, rows: Rows) -> NDArray[np.float32]:
     """What the linear model says of all rows, (rows, width)."""
-    names = _names(wide, rows)
+    names = names_read(wide, rows)
     found = np.empty((len(rows), len(wide.bias)), np.float32)
     with torch.inference_mode():
         for start in range(0, len(rows), _AT_ONCE):

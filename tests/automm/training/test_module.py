@@ -164,3 +164,19 @@ def test_gradients_that_are_not_finite_are_not_stepped_by(tmp_path, still, monke
     assert any("the norm of the gradients is" in note for note in said)
     assert predictor.fit_summary()["stopped"] == "not_finite"
     assert all(torch.isfinite(w).all() for w in weights(predictor))
+
+
+@pytest.mark.parametrize("kind", ["classes", "numbers"])
+def test_what_learns_no_finite_number_in_its_last_step_says_so(tmp_path, kind):
+    draw = np.random.default_rng(0)
+    cells = {"weight": draw.normal(size=40).tolist()}
+    cells["label"] = draw.choice(["a", "b"], 40).tolist() if kind == "classes" else cells["weight"]
+    given = {"optim.lr": 1e30, "optim.max_steps": 1, "model.names": ["numerical_mlp"]}
+    predictor = MultiModalPredictor(
+        label="label",
+        problem_type="binary" if kind == "classes" else "regression",
+        path=tmp_path / "p",
+        verbosity=0,
+    )
+    with pytest.raises(DataError, match=r"no finite number\. Lower optim\.lr"):
+        predictor.fit(cells, hyperparameters=given | {"env.accelerator": "cpu"})

@@ -206,10 +206,11 @@ def test_a_text_counts_the_same_in_whatever_company_it_is_padded(tokenizer):
     table["words"][5] = "red blue green small large cat dog house car good bad very old new a the"
     answer = ValuesAnswer.fit("y", table)
     wide, rows = untrained(table, answer, tokenizer)
-    assert fit_wide(wide, rows, answer, OptimConfig(), seed=0)
-    alone = wide.parts["hf_text_ids"](rows.batch([9]).tensors)
-    beside = wide.parts["hf_text_ids"](rows.batch([9, 5]).tensors)
-    torch.testing.assert_close(alone[0], beside[0])
+    part = wide.parts["hf_text_ids"]
+    assert isinstance(part, Part)
+    part.weight.normal_()
+    alone = part(rows.batch([9]).tensors)
+    torch.testing.assert_close(alone[0], part(rows.batch([9, 5]).tensors)[0])
     assert float(alone) != 0
 
 
@@ -275,6 +276,34 @@ def test_one_class_in_a_fold_is_no_error():
     for seed in range(4):
         fit_wide(wide, rows, answer, OptimConfig(), seed)
         assert np.isfinite(linear(wide, rows)).all()
+
+
+def test_numbers_that_never_change_are_no_error():
+    table: dict[str, list[object]] = {"code": [None] * 50, "weight": [1.0] * 50}
+    table["y"] = np.random.default_rng(0).normal(size=50).tolist()
+    answer = ValuesAnswer.fit("y", table)
+    options = Config().model.ft_transformer
+    processor = ft_transformer.fit("ft_transformer", table, COLUMNS[1:], options)
+    rows = prepare_rows("rows", table, [processor], answer, 0)[0]
+    wide = build_wide([processor], 1)
+    assert wide is not None
+    assert not fit_wide(wide, rows, answer, OptimConfig(), seed=0)
+
+
+def test_of_too_many_weights_those_of_the_commonest_are_fitted(monkeypatch, tokenizer):
+    table, truth = cells(300)
+    table["y"] = truth.tolist()
+    answer = ValuesAnswer.fit("y", table)
+    monkeypatch.setattr(module, "MOST_FITTED", 30)
+    wide, rows = untrained(table, answer, tokenizer)
+    assert fit_wide(wide, rows, answer, OptimConfig(), seed=0)
+    fitted = sum(int((part.weight != 0).any(dim=1).sum()) for part in parts(wide))
+    assert 10 < fitted <= 30
+    assert np.corrcoef(linear(wide, rows)[:, 0], truth)[0, 1] > 0.5
+
+
+def parts(wide: Wide) -> list[Part]:
+    return [part for part in wide.parts.values() if isinstance(part, Part)]
 
 
 def test_what_would_cost_too_much_is_left_out(monkeypatch, tokenizer):
@@ -393,6 +422,13 @@ def test_one_of_an_earlier_format_is_read(trained, tmp_path):
         MultiModalPredictor.load(old)
     record = msgspec.json.decode((old / "predictor.json").read_bytes())
     (old / "predictor.json").write_bytes(msgspec.json.encode({**record, "format": 3}))
+    sound = (old / "config.json").read_bytes()
+    damages: list[Any] = [[], {"model": None}, {"model": {"wide": [1]}}]
+    for damage in damages:
+        (old / "config.json").write_bytes(msgspec.json.encode(damage))
+        with pytest.raises(BundleError, match=r"config\.json"):
+            MultiModalPredictor.load(old)
+    (old / "config.json").write_bytes(sound)
     table, _ = cells(30, seed=8)
     del table["words"]
     found = MultiModalPredictor.load(old)
