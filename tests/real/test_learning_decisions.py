@@ -53,7 +53,7 @@ def served() -> Iterator[Served]:
 def test_a_threshold_and_a_temperature_are_the_same_everywhere(
     served: Served, tmp_path: Path
 ) -> None:
-    train, test = emoji_rows(TABLE, "people", every=5)
+    train, test = emoji_rows(TABLE, "people", every=4)
     predictor = fit(tmp_path / "p", train, MLPS, label="people", eval_metric="f1", holdout_frac=0.3)
     summary, threshold = predictor.fit_summary(), predictor.decision_threshold
     assert summary["temperature"]["value"] != 1

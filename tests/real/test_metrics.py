@@ -29,6 +29,7 @@ FEATURES = (
     "unicode_version", "n_code_points", "n_skin_variants", "au_code", "softbank_code", "facebook",
 )  # fmt: skip
 LABELS = {"binary": "presentation", "multiclass": LABEL, "regression": "n_keywords"}
+RANKS = ("roc_auc", "average_precision", "spearmanr")
 CASES = [(kind, name) for kind in LABELS for name in of(kind)]
 
 
@@ -70,9 +71,10 @@ def test_a_metric_of_real_answers_is_its_reference_s_everywhere(
     here, bundle, triton = (one[name] for one in scores)
     assert np.isfinite(here)
     assert here == pytest.approx(_expected(kind, name, places.trained, test), rel=1e-9, abs=1e-9)
-    # Probabilities differ by rounding; the metrics that count rows do not.
+    # Probabilities differ by rounding, and two rows that are as good as equal may change places.
+    nearly = 1e-3 if name.startswith(RANKS) else 1e-5
     for found in (bundle, triton):
-        assert found == pytest.approx(here, rel=1e-5, abs=1e-5)
+        assert found == pytest.approx(here, rel=1e-5, abs=nearly)
 
 
 def test_every_metric_is_among_them() -> None:
