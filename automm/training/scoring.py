@@ -48,7 +48,7 @@ class Scorer:
         return self.of(self.answers(graph))
 
     def of(self, tensors: Tensors, metric: str | None = None) -> float:
-        """Return a metric of these outputs for the validation rows; NaN where they are no numbers."""
+        """Return a metric of these outputs for the validation rows; NaN for what is no number."""
         if not is_finite(tensors):
             return float("nan")
         chosen = find_metric(metric, problem_type_of(self.answer)) if metric else self.chosen
